@@ -12,17 +12,22 @@ from __future__ import annotations
 
 import select
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import psycopg2
 from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.utils import pg_url_from_config
+from dagster_postgres.utils import DagsterPostgresException, pg_url_from_config
 from sqlalchemy import Engine, Pool, event
 from sqlalchemy.exc import DisconnectionError
 
 from pipedrive_pipeline.defs.event_log import EventLogStorage
+from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.warehouse import sessions, urls
+from pipedrive_pipeline.warehouse.database import Warehouse, first_line
 
+SETTING = "DAGSTER_DATABASE_URL"
 LAST_TABLE_MADE = "job_ticks"  # of the last storage
 IDLE_SECONDS_MAX = 30  # since it was opened; a firewall may forget an idle connection
 
@@ -39,7 +44,8 @@ class Storage(DagsterPostgresStorage):
             statement_timeout=0, pool_recycle=IDLE_SECONDS_MAX, max_overflow=-1
         )
         # Each of Dagster's three storages would connect four times to look for its tables.
-        is_made = events.has_table(LAST_TABLE_MADE)
+        with _named_outage(postgres_url):
+            is_made = events.has_table(LAST_TABLE_MADE)
         super().__init__(postgres_url, should_autocreate_tables and not is_made, *more)
         self._event_log_storage = events
         for storage in (self._run_storage, self._schedule_storage):
@@ -47,15 +53,32 @@ class Storage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
-        """Creates the storage from Dagster's configuration."""
+        """Creates the storage from Dagster's configuration.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached, after a few attempts.
+            SettingsError: libpq does not read the URL.
+        """
         if not event.contains(Engine, "do_connect", connect):
             event.listen(Engine, "do_connect", connect)
             event.listen(Pool, "checkout", refuse_closed)
         return cls(
-            urls.url_of(urls.facts_of(pg_url_from_config(config_value), "DAGSTER_DATABASE_URL")),
+            urls.url_of(urls.facts_of(pg_url_from_config(config_value), SETTING)),
             config_value.get("should_autocreate_tables", True),
             inst_data,
         )
+
+
+@contextmanager
+def _named_outage(url: str) -> Iterator[None]:
+    try:
+        yield
+    except DagsterPostgresException as error:  # its cause is SQLAlchemy's, of psycopg2's
+        reason = first_line(getattr(error.__cause__, "orig", None) or error)
+        raise DatabaseUnavailable(
+            f"Dagster's storage, {Warehouse(url).place}, cannot be reached ({reason}); check "
+            f"{SETTING} or, where it is not set, DATABASE_URL."
+        ) from error
 
 
 def connect(

@@ -61,11 +61,12 @@ class Warehouse:
     url: str = field(repr=False)  # as libpq takes it
     # Of the run that this warehouse belongs to: every transaction locks its rows.
     fence: Fence | None = field(default=None, kw_only=True)
+    setting: str = field(default="DATABASE_URL", kw_only=True)  # where the URL is from
 
     @property
     def place(self) -> str:
         """The database's name and host, or its service, for messages; no user, no password."""
-        facts = urls.facts_of(self.url)
+        facts = urls.facts_of(self.url, self.setting)
         if service := facts.get("service"):
             return f"the service {service}"
         host = facts.get("host") or "the local socket"
@@ -89,7 +90,7 @@ class Warehouse:
         What the URL leaves out libpq finds in `~/.pgpass`, a service file, its environment and its
         defaults; where the server needs no password, a placeholder takes its place.
         """
-        facts = urls.facts_of(self.url)
+        facts = urls.facts_of(self.url, self.setting)
         if not all(facts.get(name) for name in ("host", "user", "password", "dbname")):
             with self.connect() as connection:
                 info = connection.info
@@ -128,8 +129,8 @@ class Warehouse:
             )
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(
-                f"{self.place} cannot be reached ({_reason(error)}); "
-                "check DATABASE_URL, and that the server runs."
+                f"{self.place} cannot be reached ({first_line(error)}); "
+                f"check {self.setting}, and that the server runs."
             ) from error
         with self.troubles_named(), ExitStack() as unless_set_up:
             unless_set_up.callback(connection.close)
@@ -210,7 +211,7 @@ class Warehouse:
             yield
         except CONTENTION as error:
             raise Contended(
-                f"{self.place}: another session holds what is needed ({_reason(error)}); "
+                f"{self.place}: another session holds what is needed ({first_line(error)}); "
                 "run it again."
             ) from error
         except errors.DiskFull as error:
@@ -219,7 +220,7 @@ class Warehouse:
             raise
         except (psycopg.OperationalError, errors.ReadOnlySqlTransaction) as error:
             raise DatabaseUnavailable(
-                f"{self.place} ended the work ({_reason(error)}); nothing was half written, "
+                f"{self.place} ended the work ({first_line(error)}); nothing was half written, "
                 "run it again."
             ) from error
 
@@ -254,7 +255,7 @@ def set_local(connection: psycopg.Connection, name: str, value: str) -> None:
     connection.execute("select set_config(%s, %s, true)", (name, value))
 
 
-def _reason(error: psycopg.Error) -> str:
+def first_line(error: Exception) -> str:
     """The first line of Postgres's message; it never contains a row (those are in `detail`)."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__

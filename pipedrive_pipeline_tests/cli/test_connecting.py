@@ -8,6 +8,7 @@ from cryptography.fernet import Fernet
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline_tests.cli.terminal import CommandResult, InProcessTerminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
+from pipedrive_pipeline_tests.waiting import free_port
 
 SCOPE = ("--tenant", "acme", "--system", "pipedrive")  # the suite has two systems registered
 
@@ -186,3 +187,14 @@ def test_flags_that_go_together_are_required_together(in_process: InProcessTermi
     assert "--api-url" in alone.error
     assert "canary" not in alone.error
     assert "--api-token" in without.error
+
+
+def test_doctor_looks_at_dagsters_own_database(in_process: InProcessTerminal) -> None:
+    """All was well by `doctor`, and every run failed."""
+    url = f"postgresql://u@127.0.0.1:{free_port()}/dagster"
+
+    tested = in_process.run("doctor", "--json", DAGSTER_DATABASE_URL=url)
+
+    (finding,) = [each for each in tested.facts if each["check"] == "Dagster's database"]
+    assert (finding["ok"], finding["code"], tested.code) == (False, "database_unavailable", 1)
+    assert "check DAGSTER_DATABASE_URL" in finding["finding"]

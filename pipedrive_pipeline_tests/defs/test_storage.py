@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import event
 
 from pipedrive_pipeline.defs.event_log import EventLogStorage
+from pipedrive_pipeline.defs.storage import Storage
+from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline_tests.scenarios.world import World
-from pipedrive_pipeline_tests.waiting import wait_until
+from pipedrive_pipeline_tests.waiting import free_port, wait_until
 
 OURS = """
 select pg_stat_activity.pid
@@ -79,3 +81,15 @@ def test_what_is_there_is_asked_for_once(instance: dg.DagsterInstance) -> None:
     assert len(asked) == first_asked > 0
     assert not events.has_table("of_a_later_release")
     assert len(asked) > first_asked
+
+
+@pytest.mark.slow
+def test_a_storage_that_cannot_be_reached_is_named_with_its_setting() -> None:
+    """A wrong password was an unexpected error that asked to be reported."""
+    url = f"postgresql://u:secret@127.0.0.1:{free_port()}/dagster"
+
+    with pytest.raises(DatabaseUnavailable, match="DAGSTER_DATABASE_URL") as caught:
+        Storage.from_config_value(None, {"postgres_url": url})
+
+    assert "Connection refused" in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
+import psycopg
 import pytest
 from msgspec import Raw
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.contract import next_number
 from pipedrive_pipeline.errors import DatabaseUnavailable
+from pipedrive_pipeline.ingest.dlt_internals.packages import Packages
 from pipedrive_pipeline.ingest.outcome import LoadRefused
-from pipedrive_pipeline_tests.ingest.conftest import RawLoader, answer, record
-from pipedrive_pipeline_tests.ingest.entities import COLUMNS, LABELS
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.warehouse.reused_connection import reusing
+from pipedrive_pipeline_tests.databases import at
+from pipedrive_pipeline_tests.ingest.conftest import ACME, RawLoader, answer, record
+from pipedrive_pipeline_tests.ingest.entities import COLUMNS, LABELS, SYSTEM
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
 
@@ -265,6 +271,29 @@ def test_a_store_is_usable_after_a_refused_load(loader: RawLoader) -> None:
 
     assert [row["words"] for row in loader.rows()] == [None, "fine"]
     assert loader.store().cursors == {"things": {"watermark": NEW}}
+
+
+@pytest.mark.slow
+def test_a_session_of_a_load_that_is_refused_gives_the_servers_reason(
+    loader: RawLoader, tmp_path: Path
+) -> None:
+    """It was "SQLSTATE none", whatever the server had said: that it has no session left, say."""
+    loader.put(record(id=1))
+    server_url = at(loader.warehouse.url, "postgres")
+    with (
+        reusing(loader.warehouse) as warehouse,
+        psycopg.connect(server_url, autocommit=True) as server,
+    ):
+        with warehouse.connect() as connection:  # ours is open, dlt connects for itself
+            name = sql.Identifier(connection.info.dbname)
+        server.execute(sql.SQL("alter database {} allow_connections false").format(name))
+
+        with pytest.raises(DatabaseUnavailable) as caught:
+            Packages(warehouse, Scope(ACME, SYSTEM), tmp_path, ())
+
+        server.execute(sql.SQL("alter database {} allow_connections true").format(name))
+    assert "reading the state of raw_" in str(caught.value)
+    assert "is not currently accepting connections" in str(caught.value)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from pipedrive_pipeline.ingest.dlt_internals.destination import Sessions, heal_s
 from pipedrive_pipeline.ingest.dlt_internals.resources import resource_of, source_of
 from pipedrive_pipeline.ingest.outcome import LoadRefused
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.database import Warehouse, first_line
 
 
 class Packages:
@@ -154,6 +154,8 @@ def _cause(failure: PipelineStepFailed) -> tuple[str, bool]:
     while error is not None:
         if isinstance(error, psycopg2.Error):
             is_outage = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+            if is_outage and not error.pgcode:  # of the connection, so of no row
+                return first_line(error), is_outage
             return f"SQLSTATE {error.pgcode or 'none'}", is_outage
         error = error.__cause__ or error.__context__
     return type(failure.exception).__name__, False

@@ -22,6 +22,8 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import head, require_current
 from pipedrive_pipeline.warehouse.requirements import require_fit
 
+DAGSTER_SETTING = "DAGSTER_DATABASE_URL"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -56,6 +58,7 @@ def examine(
     checks: list[tuple[str, Callable[[], str]]] = [
         ("database", lambda: _database(warehouse)),
         ("schema", lambda: _schema(warehouse)),
+        *_of_dagster(settings),
         ("encryption keys", lambda: _keys(warehouse, settings)),
     ]
     for each in [registry.system(system)] if system else registry.systems():
@@ -102,6 +105,19 @@ def _database(warehouse: Warehouse) -> str:
 def _schema(warehouse: Warehouse) -> str:
     require_current(warehouse)
     return f"up to date ({head()})"
+
+
+def _of_dagster(settings: Settings) -> list[tuple[str, Callable[[], str]]]:
+    """The check of Dagster's database, where it has one of its own."""
+    if settings.dagster_database_url is None:
+        return []
+    url = settings.dagster_database_url.get_secret_value()
+    return [("Dagster's database", partial(_reached, Warehouse(url, setting=DAGSTER_SETTING)))]
+
+
+def _reached(warehouse: Warehouse) -> str:
+    with warehouse.connect():
+        return warehouse.place
 
 
 def _keys(warehouse: Warehouse, settings: Settings) -> str:
