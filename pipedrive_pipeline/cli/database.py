@@ -19,6 +19,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import PROJECT_ROOT, load_settings
 from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline.warehouse import sessions
 from pipedrive_pipeline.warehouse.database import warehouse_of
 from pipedrive_pipeline.warehouse.migrations import head
 from pipedrive_pipeline.warehouse.migrations import migrate as apply_migrations
@@ -57,6 +58,14 @@ def psql(
         name = known(session.warehouse, Tenant(tenant)).tenant
         raw = (Scope(name, key).raw_schema for key in system_keys())
         path = ",".join([name.analytics_schema, "crm", *raw, "integration"])
+        with session.warehouse.connect(autocommit=True) as connection:
+            is_pooled = sessions.set_up(connection)
+        if is_pooled:
+            raise BadInput(
+                f"psql: the pooler before {session.warehouse.place} refuses settings at the start "
+                f"of a session. Run `psql` without --tenant, and in it: set search_path to {path}; "
+                f"set pipeline.tenant_id to '{name}';"
+            )
         variables["PGOPTIONS"] = f"-csearch_path={path} -cpipeline.tenant_id={name}"
     sys.stdout.flush()
     os.execve(program, [program, *context.args], {**os.environ, **variables})  # noqa: S606

@@ -147,3 +147,22 @@ def test_a_pooler_in_session_mode_serves_as_postgres_itself(
 
         assert not [f"{words}: {result.err}" for words, result in results.items() if result.code]
         assert len(world.rows("crm", "contacts")) == 35
+
+
+def test_psql_of_a_tenant_behind_a_pooler_says_what_to_type(
+    database_url: str, tmp_path: Path
+) -> None:
+    """PgBouncer refused the parameter `options`, in words that lead nowhere."""
+    with (
+        pooled(database_url, "session") as url,
+        environment_of(world_at(url, tmp_path)) as settings,
+    ):
+        terminal = Terminal(settings)
+        assert terminal.run("tenants", "add", "acme").code == 0
+
+        refused = terminal.run("psql", "--tenant", "acme", "-c", "select 1")
+        typed = refused.err.partition("and in it: ")[2].strip()
+        result = terminal.run("psql", "-qAtc", f"{typed} show pipeline.tenant_id")
+
+    assert refused.code == 2
+    assert (result.code, result.out) == (0, "acme\n")
