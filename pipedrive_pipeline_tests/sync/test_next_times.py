@@ -34,6 +34,15 @@ def test_several_times_a_day_are_counted_from_the_daily_one() -> None:
     assert times == [at("2026-07-01T22:00"), at("2026-07-02T02:00"), at("2026-07-02T12:00")]
 
 
+def test_a_day_of_26_hours_has_26_of_them() -> None:
+    """In Troll the clocks change by two hours."""
+    times = next_times(
+        at("2027-10-30T23:30"), time(0, 0), ZoneInfo("Antarctica/Troll"), every_hours=1, count=40
+    )
+
+    assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(hours=1)}
+
+
 def test_more_than_24_hours_are_full_days() -> None:
     """A tenant that chose 168 hours was synced every day."""
     times = next_times(at("2026-07-01T12:00"), TWO, ZoneInfo("UTC"), every_hours=168)

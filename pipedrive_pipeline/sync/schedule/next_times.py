@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, takewhile
@@ -49,7 +50,7 @@ def _slots(first: date, at: time, zone: ZoneInfo, every_hours: int | None) -> It
         following = _instant(day + timedelta(days=1), at, zone)
         yield daily
         if every_hours:
-            later = (daily + timedelta(hours=every_hours * count) for count in range(1, 25))
+            later = (daily + timedelta(hours=every_hours * number) for number in itertools.count(1))
             yield from takewhile(lambda slot: slot < following, later)  # noqa: B023 - used at once
 
 
