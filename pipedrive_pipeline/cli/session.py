@@ -144,12 +144,23 @@ def postgres_environment(warehouse: Warehouse) -> dict[str, str]:
 
 
 def _dagster_home(home: Path) -> Path:
-    """Dagster's home folder, with the project's `dagster.yaml` in it."""
+    """Dagster's home folder: with the project's `dagster.yaml` in it, or with an operator's own."""
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     link, target = dagster_home / "dagster.yaml", PROJECT_ROOT / "dagster.yaml"
-    if not (link.is_symlink() and link.readlink() == target):
-        draft = dagster_home / f"dagster.yaml.{os.getpid()}"
-        draft.symlink_to(target)
-        draft.replace(link)
+    if _is_operators(link) or (link.is_symlink() and link.readlink() == target):
+        return dagster_home
+    draft = dagster_home / f"dagster.yaml.{os.getpid()}"
+    draft.symlink_to(target)
+    draft.replace(link)
     return dagster_home
+
+
+def _is_operators(file: Path) -> bool:
+    """True if it is a copy, or a link to one, such as that of `deploy/celery`.
+
+    A link to the file of a project is ours, also if the project was moved away.
+    """
+    if not file.exists():
+        return False
+    return not file.is_symlink() or not (file.resolve().parent / "workspace.yaml").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.cli.session import postgres_environment
+from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded import running_server
 from pipedrive_pipeline.warehouse.urls import facts_of
@@ -54,6 +55,36 @@ def test_psql_is_given_all_that_the_url_asks_for() -> None:
         "PGOPTIONS": "-c work_mem=8MB",
     }
     assert postgres_environment(Warehouse("postgresql:///?service=crm")) == {"PGSERVICE": "crm"}
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_dagster_yaml_of_the_operators_stays(
+    is_linked: bool, in_process: InProcessTerminal, world: World
+) -> None:
+    """The guide puts that of Celery there; the next command replaced it, and no worker ran."""
+    celery = PROJECT_ROOT / "deploy" / "celery" / "dagster.yaml"
+    file = world.settings.pipeline_home / "dagster" / "dagster.yaml"
+    file.parent.mkdir(parents=True)
+    if is_linked:
+        file.symlink_to(celery)
+    else:
+        file.write_bytes(celery.read_bytes())
+
+    assert in_process.run("env").code == 0
+
+    assert file.read_bytes() == celery.read_bytes()
+
+
+def test_the_link_of_a_project_that_was_moved_is_made_again(
+    in_process: InProcessTerminal, world: World, tmp_path: Path
+) -> None:
+    file = world.settings.pipeline_home / "dagster" / "dagster.yaml"
+    file.parent.mkdir(parents=True)
+    file.symlink_to(tmp_path / "gone" / "dagster.yaml")
+
+    assert in_process.run("env").code == 0
+
+    assert file.resolve() == PROJECT_ROOT / "dagster.yaml"
 
 
 @pytest.fixture
