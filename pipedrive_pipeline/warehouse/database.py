@@ -204,6 +204,14 @@ class Warehouse:
             with locks.lasting(connection):
                 yield connection
 
+    def read_only(self) -> DatabaseUnavailable:
+        """The error of a database that takes no writes, for now or as it is set up."""
+        return DatabaseUnavailable(
+            f"{self.place} takes no writes: it is a standby, or default_transaction_read_only is "
+            "on. Nothing was half written; after a failover run it again, otherwise "
+            f"{self.setting} has to name the primary."
+        )
+
     @contextmanager
     def troubles_named(self) -> Iterator[None]:
         """Raises transient errors of Postgres within the block as errors of ours."""
@@ -218,7 +226,9 @@ class Warehouse:
             raise DiskFull(self.place) from error
         except OF_A_STATEMENT:
             raise
-        except (psycopg.OperationalError, errors.ReadOnlySqlTransaction) as error:
+        except errors.ReadOnlySqlTransaction as error:
+            raise self.read_only() from error
+        except psycopg.OperationalError as error:
             raise DatabaseUnavailable(
                 f"{self.place} ended the work ({first_line(error)}); nothing was half written, "
                 "run it again."

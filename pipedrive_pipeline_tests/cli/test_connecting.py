@@ -198,3 +198,14 @@ def test_doctor_looks_at_dagsters_own_database(in_process: InProcessTerminal) ->
     (finding,) = [each for each in tested.facts if each["check"] == "Dagster's database"]
     assert (finding["ok"], finding["code"], tested.code) == (False, "database_unavailable", 1)
     assert "check DAGSTER_DATABASE_URL" in finding["finding"]
+
+
+def test_doctor_names_a_database_that_takes_no_writes(in_process: InProcessTerminal) -> None:
+    """All was well by `doctor`, and every sync ended with "run it again"."""
+    read_only = "-c default_transaction_read_only=on"
+
+    tested = in_process.run("doctor", "--json", PGOPTIONS=read_only)
+
+    database = tested.facts[0]
+    assert (database["ok"], database["code"], tested.code) == (False, "database_unavailable", 1)
+    assert "a standby, or default_transaction_read_only is on" in database["finding"]

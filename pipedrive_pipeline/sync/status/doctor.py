@@ -98,8 +98,17 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
 def _database(warehouse: Warehouse) -> str:
     require_fit(warehouse)
     with warehouse.transaction() as connection:
-        row = connection.execute("show server_version").fetchone()
-    return f"PostgreSQL {row[0] if row else 'unknown'}, {warehouse.place}"
+        row = connection.execute(_SERVER).fetchone()
+    assert row is not None  # noqa: S101 - it has no `from`
+    version, is_read_only = row
+    if is_read_only:
+        raise warehouse.read_only()
+    return f"PostgreSQL {version}, {warehouse.place}"
+
+
+_SERVER = """
+select current_setting('server_version'), current_setting('transaction_read_only') = 'on'
+"""
 
 
 def _schema(warehouse: Warehouse) -> str:
