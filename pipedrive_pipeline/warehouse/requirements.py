@@ -30,13 +30,6 @@ class WrongEncoding(PersonMustAct):
     who_acts = "the operator"
 
 
-class WrongLocale(PersonMustAct):
-    """The database does not know letters other than A to Z, or another small letter for I."""
-
-    code = "wrong_locale"
-    who_acts = "the operator"
-
-
 class TransactionPooler(PersonMustAct):
     """A pooler assigns a session per transaction, so locks and settings of a session are lost."""
 
@@ -49,25 +42,15 @@ def require_fit(warehouse: Warehouse) -> None:
 
     Raises:
         WrongEncoding: its encoding is not UTF-8.
-        WrongLocale: by its locale, searches and matches would miss records.
         TransactionPooler: the URL leads to a pooler in transaction or statement mode.
     """
     with warehouse.connect(autocommit=True) as connection:
         encoding = connection.info.parameter_status("server_encoding")
-        another = (
-            f"create another one (`{_creation(connection)}`), let DATABASE_URL name it, then run "
-            "`migrate`."
-        )
         if encoding != ENCODING:
             raise WrongEncoding(
                 f"{warehouse.place} has the encoding {encoding}, which cannot store every name in "
-                f"a CRM; {another}"
-            )
-        row = connection.execute(LETTERS).fetchone()
-        if row is None or not row[0]:
-            raise WrongLocale(
-                f"{warehouse.place} has a locale in which Ä, Ж or Ł are no letters, or the small "
-                f"letter of I is not i, so that searches and matches would miss records; {another}"
+                f"a CRM; create another one (`{_creation(connection)}`), let DATABASE_URL name it, "
+                "then run `migrate`."
             )
         if sessions.set_up(connection) and _is_shared(warehouse, connection):
             raise TransactionPooler(
@@ -75,6 +58,19 @@ def require_fit(warehouse: Warehouse) -> None:
                 "locks and settings of a session are lost; let DATABASE_URL name Postgres itself "
                 "(usually port 5432) or a pooler in session mode (`pool_mode = session`)."
             )
+
+
+def locale_limit(warehouse: Warehouse) -> str | None:
+    """Returns what searches and matches miss by the database's locale; None if it has no limit."""
+    with warehouse.connect(autocommit=True) as connection:
+        row = connection.execute(LETTERS).fetchone()
+        if row and row[0]:
+            return None
+        return (
+            "by the database's locale Ä, Ж or Ł are no letters, or the small letter of I is not i, "
+            "so that searches and matches miss records; another database would not "
+            f"(`{_creation(connection)}`)"
+        )
 
 
 def _creation(connection: psycopg.Connection) -> str:

@@ -20,7 +20,7 @@ from pipedrive_pipeline.vault.connection_test import ConnectionCheck
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import head, require_current
-from pipedrive_pipeline.warehouse.requirements import require_fit
+from pipedrive_pipeline.warehouse.requirements import locale_limit, require_fit
 
 DAGSTER_SETTING = "DAGSTER_DATABASE_URL"
 
@@ -103,7 +103,8 @@ def _database(warehouse: Warehouse) -> str:
     version, is_read_only = row
     if is_read_only:
         raise warehouse.read_only()
-    return f"PostgreSQL {version}, {warehouse.place}"
+    facts = [f"PostgreSQL {version}, {warehouse.place}", locale_limit(warehouse)]
+    return "; ".join(fact for fact in facts if fact)
 
 
 _SERVER = """

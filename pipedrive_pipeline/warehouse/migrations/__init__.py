@@ -24,7 +24,7 @@ from psycopg import errors
 from pipedrive_pipeline.errors import PersonMustAct
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import DATABASE_IDENTITY, Contended, Warehouse
-from pipedrive_pipeline.warehouse.requirements import require_fit
+from pipedrive_pipeline.warehouse.requirements import locale_limit, require_fit
 from pipedrive_pipeline.warehouse.sql_files import SqlFile, function_files, schema_files
 
 VERSION_TABLE: Final = "alembic_version"
@@ -114,8 +114,7 @@ def require_current(warehouse: Warehouse) -> None:
     Raises:
         EarlierRelease: an operator must make a new database.
         SchemaBehind: an operator must run `migrate`.
-        WrongEncoding, WrongLocale: DATABASE_URL must name another database.
-        TransactionPooler: DATABASE_URL must lead to the database in another way.
+        WrongEncoding, TransactionPooler: DATABASE_URL must name another database, or another way.
     """
     require_fit(warehouse)
     with warehouse.connect() as connection:
@@ -168,8 +167,7 @@ def migrate(
         EarlierRelease: an operator must make a new database.
         RoleTooWeak: an administrator of the server must make roles or grant rights.
         Contended: syncs, or sessions that lock our tables, did not end in time.
-        WrongEncoding, WrongLocale: DATABASE_URL must name another database.
-        TransactionPooler: DATABASE_URL must lead to the database in another way.
+        WrongEncoding, TransactionPooler: DATABASE_URL must name another database, or another way.
     """
     require_fit(warehouse)
     if is_current(warehouse):
@@ -181,6 +179,8 @@ def migrate(
             for attempt in stamina.retry_context(on=Contended, attempts=12, timeout=wait_seconds):
                 with attempt:
                     applied = _upgrade(warehouse, state)
+            if limit := locale_limit(warehouse):
+                notify(f"{warehouse.place}: {limit}.")
             return applied + (_own_roles(warehouse, notify) if state.is_copy else [])
 
 

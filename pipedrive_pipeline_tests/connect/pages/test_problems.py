@@ -178,7 +178,7 @@ OF_THE_COMMAND_LINE = frozenset(
     {
         *("usage", "home_unusable", "no_account", "start_failed", "server_silent", "port_taken"),
         *("port_needs_restart", "server_died", "up_is_running", "up_does_not_end"),
-        *("earlier_release", "wrong_encoding", "wrong_locale", "transaction_pooler"),
+        *("earlier_release", "wrong_encoding", "transaction_pooler"),
         "role_too_weak",
         *("erasure_refused", "removal_refused", "nobody_to_erase", "idempotency_key_reused"),
         "export_refused",
