@@ -11,6 +11,7 @@ import pytest
 
 from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
+from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import cost_of_increment
 from pipedrive_pipeline.sync.budget.pricing import Price, TokenRange, price
@@ -23,17 +24,26 @@ class Counted:
     """A source that knows its highest ids."""
 
     highest: Mapping[str, int]
+    refused: str | None = None  # an entity that the plan lacks
     asked: list[str] = field(default_factory=list)
 
     async def size_hint(self, entity: Entity) -> int | None:
         """See `contract.Source.size_hint`."""
         self.asked.append(entity.name)
+        if entity.name == self.refused:
+            raise SourceRefused("acme", "Pipedrive", f"size {entity.name}", 402, "not in the plan")
         return self.highest.get(entity.name)
 
 
-def priced(warehouse: Warehouse, names: list[str], highest: Mapping[str, int]) -> Price:
+def priced(
+    warehouse: Warehouse,
+    names: list[str],
+    highest: Mapping[str, int],
+    *,
+    refused: str | None = None,
+) -> Price:
     """The price of a first read of these entities."""
-    source = Counted(highest)
+    source = Counted(highest, refused)
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Any]:
@@ -69,6 +79,22 @@ def test_children_are_priced_by_their_parents_even_alone(control: ControlTables)
     alone = priced(control.warehouse, ["deal_changes"], {"deals": 300})
 
     assert alone.ranges == {"deal_changes": TokenRange(0, 300 * 20)}
+
+
+def test_an_entity_that_the_plan_lacks_has_a_price(control: ControlTables) -> None:
+    """A full read was refused as a whole, because its price was, although it skips the entity."""
+    lacking = priced(control.warehouse, ["deals", "leads"], {"deals": 300}, refused="leads")
+
+    assert lacking.ranges == {"deals": TokenRange(40, 60), "leads": TokenRange(80, 120)}
+    assert lacking.assumptions == ()
+
+
+def test_a_required_entity_that_is_refused_has_no_price(control: ControlTables) -> None:
+    """The read would fail, too: the person who must act is named before it begins."""
+    assert PIPEDRIVE.by_name["organizations"].is_required
+
+    with pytest.raises(SourceRefused, match="status 402"):
+        priced(control.warehouse, ["organizations"], {}, refused="organizations")
 
 
 def test_a_price_names_the_number_that_it_assumes(control: ControlTables) -> None:

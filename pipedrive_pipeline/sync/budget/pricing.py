@@ -5,7 +5,8 @@ proves that the list was read to its end. How many rows there are is counted in 
 was read before; else one call per entity reads the highest id at the source: an upper bound, since
 ids of deleted records count too. So a price has two ends: the least is what as many pages cost as
 are known to be there, the most what the bound costs, all of it on the dearest list. Where no bound
-is known, the price names the number that it assumes.
+is known, the price names the number that it assumes. An entity that the source refuses and that is
+not required will be skipped: its price is one page of each list.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pipedrive_pipeline.connectors.contract import (
     Source,
     System,
 )
+from pipedrive_pipeline.ingest.outcome import REFUSALS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read_of
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -95,7 +97,8 @@ def price(
         daily_limit: returns the tokens of a day; called last, when the source may have stated them.
 
     Raises:
-        PipelineError: the source had to be called, and refused or could not be called.
+        PipelineError: the source had to be called and refused a required entity, or could not be
+            called.
     """
     sized = _with_parents(registry.system(scope.system), entities)
     counts = _counted(warehouse, scope, sized)
@@ -251,7 +254,17 @@ async def _asked(
     open_source: Callable[[], AbstractAsyncContextManager[Source]], entities: list[Entity]
 ) -> dict[str, int | None]:
     async with open_source() as source:
-        return {entity.name: await source.size_hint(entity) for entity in entities}
+        return {entity.name: await _bound(source, entity) for entity in entities}
+
+
+async def _bound(source: Source, entity: Entity) -> int | None:
+    """The source's bound of an entity's rows; 0 of one that will be skipped, see `is_set_aside`."""
+    try:
+        return await source.size_hint(entity)
+    except REFUSALS:
+        if entity.is_required:
+            raise
+        return 0
 
 
 def _counted(warehouse: Warehouse, scope: Scope, entities: Sequence[Entity]) -> dict[str, int]:
