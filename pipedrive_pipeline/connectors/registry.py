@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from pipedrive_pipeline.connectors.contract import Children, ColumnType, Entity, System
@@ -185,11 +185,32 @@ def _parent_problems(read: Children, parent: Entity) -> list[str]:
     return [f"its parent {parent.name} declares no column {name}" for name in missing]
 
 
+def _loaded(entry_point: EntryPoint) -> System:
+    """The system that an installed package declares.
+
+    Raises:
+        SettingsError: the package must be corrected or removed.
+    """
+    package = entry_point.dist.name if entry_point.dist else "a package"
+    where = f"the entry point {entry_point.name} = {entry_point.value} of {package}"
+    try:
+        declared = entry_point.load()
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(
+            f"{where} cannot be loaded ({error}); correct or uninstall {package}."
+        ) from error
+    if not isinstance(declared, System):
+        raise SettingsError(
+            f"{where} is no System (connectors/contract.py); correct or uninstall {package}."
+        )
+    return declared
+
+
 @cache
 def _load() -> None:
     """Registers the systems of installed packages and of `SYSTEM_MODULES`, once a process."""
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        register(entry_point.load())
+        register(_loaded(entry_point))
     for name in filter(None, os.environ.get(MODULES_VARIABLE, "").split(",")):
         try:
             import_module(name.strip())

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -94,6 +95,49 @@ def test_modules_of_the_environment_register_systems_in_child_processes() -> Non
 
     assert "ledger" in shown
     assert "pipedrive" in shown
+
+
+def keys_with_package(folder: Path, value: str) -> subprocess.CompletedProcess[str]:
+    """What a process prints that finds an installed package with this entry point."""
+    facts = folder / "ledger_crm-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: ledger-crm\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(f"[{registry.ENTRY_POINT_GROUP}]\nledger = {value}\n")
+    script = "from pipedrive_pipeline.connectors import registry; print(registry.system_keys())"
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(folder), registry.MODULES_VARIABLE: ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_an_installed_package_registers_its_system_by_an_entry_point(tmp_path: Path) -> None:
+    """With no other setting, and no file of this package is changed."""
+    shown = keys_with_package(tmp_path, "pipedrive_pipeline_tests.connectors.ledger:LEDGER")
+
+    assert shown.stdout == "('pipedrive', 'ledger')\n", shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("no_such_package:LEDGER", "cannot be loaded (No module named 'no_such_package')"),
+        ("pipedrive_pipeline_tests.connectors.ledger:NOTHING", "cannot be loaded ("),
+        ("pipedrive_pipeline_tests.connectors.ledger:BOOKS", "is no System"),
+    ],
+)
+def test_a_package_that_declares_no_system_is_named(
+    tmp_path: Path, value: str, problem: str
+) -> None:
+    """Every command ended as an unexpected error, without saying which package it came from."""
+    shown = keys_with_package(tmp_path, value)
+
+    assert f"SettingsError: the entry point ledger = {value} of ledger-crm {problem}" in (
+        shown.stderr
+    )
+    assert "correct or uninstall ledger-crm." in shown.stderr
 
 
 @pytest.fixture
