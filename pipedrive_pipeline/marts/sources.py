@@ -23,7 +23,7 @@ A select may give `deletion_reason`: why a record is gone whose system says only
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,8 @@ from typing import Final
 from psycopg import sql
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import ColumnType
+from pipedrive_pipeline.connectors.contract import HISTORY_SUFFIX, ColumnType, System
+from pipedrive_pipeline.errors import UsageError
 from pipedrive_pipeline.marts.declared import MARTS, DeclaredColumn, Link, Mart
 from pipedrive_pipeline.marts.fields.raw_fields import RawFields
 from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT, SqlFile, read_sql
@@ -43,6 +44,7 @@ KEY: Final = "remote_id"
 RECORD: Final = "record_id"
 IS_DELETED: Final = "is_deleted"
 REASON: Final = "deletion_reason"
+FIELDS: Final = "fields"  # of the file that gives the definitions of custom fields
 TIMES: Final = ("changed_at", "remote_created_at")
 MARKS: Final = ("deleted_at", "deletion_reason", "merged_into_remote_id")
 WRITTEN_AT: Final = ("synced_at", "updated_at")
@@ -206,10 +208,22 @@ def marts_folder(system: str) -> Path:
 
 
 def mart_sources(system: str) -> tuple[MartSource, ...]:
-    """Returns the source of each mart that the system has, in the order of building."""
+    """Returns the source of each mart that the system has, in the order of building.
+
+    Raises:
+        UsageError: a file of the system's folder is no mart's, or not as a mart needs it.
+    """
     folder = marts_folder(system)
+    _require_marts(folder)
     found = (_source(mart, system, folder / f"{mart.name}.sql") for mart in MARTS)
-    return tuple(source for source in found if source is not None)
+    sources = tuple(source for source in found if source is not None)
+    definitions = folder / f"{FIELDS}.sql"
+    if any(source.defined_by for source in sources) and not definitions.exists():
+        raise UsageError(
+            f"{definitions} is missing: entities of {system} have custom fields (`defined_by`), "
+            "and this select gives their definitions."
+        )
+    return sources
 
 
 def mart_source(mart: Mart, system: str) -> MartSource:
@@ -236,24 +250,12 @@ def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
     if not path.exists():
         return None
     file = read_sql(path)
-    entity = _ENTITY.search(file.text)
     page = _PAGE.search(file.text)
     outputs = tuple(_OUTPUT.findall(file.text.partition("\nselect\n")[2].partition("\nfrom ")[0]))
-    links = {link.remote_column for link in mart.links}
-    given = {KEY, RECORD, IS_DELETED, REASON, *TIMES}
-    known = {*given, *links, *(column.name for column in mart.columns)}
-    if entity is None or KEY not in outputs or not known.issuperset(outputs):
-        raise ValueError(
-            f"{path}: needs a line `-- Entity: <raw table>`, a column {KEY} and else only columns "
-            f"that marts/declared.py lists; it gives {', '.join(outputs) or 'none'}."
-        )
-    if RECORD in outputs and (mart.personal or mart.part_of_column not in outputs):
-        raise ValueError(
-            f"{path}: gives {RECORD}, so it must give the column of {mart.name}'s `part_of`, and "
-            "the mart can have no personal columns: an erasure finds them in the record."
-        )
     entities = registry.system(system)
-    record = entities.entity(entity[1])
+    for problem in _problems(mart, entities, file.text, outputs):
+        raise UsageError(f"{path}: {problem}.")
+    record = entities.entity(_ENTITY.findall(file.text)[0])
     names = {
         column: RawColumns(table, (entities.entity(table).key.name, name))
         for column, table, name in _NAMES.findall(file.text)
@@ -265,7 +267,7 @@ def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
     return MartSource(
         mart=mart,
         system=system,
-        entity=entity[1],
+        entity=record.name,
         key=record.key.name,
         key_type=record.key.type,
         # The record's custom fields are columns of its own mart.
@@ -282,6 +284,70 @@ def _source(mart: Mart, system: str, path: Path) -> MartSource | None:
             RawColumns(table, (column,)) for table, column in _CHANGED_BY.findall(file.text)
         ),
     )
+
+
+@cache
+def _require_marts(folder: Path) -> None:
+    """Returns if each select of the folder is a mart's: another one would never be run.
+
+    Raises:
+        UsageError: a file has no mart's name.
+    """
+    names = {FIELDS, *(mart.name for mart in MARTS)}
+    for path in sorted(folder.glob("*.sql")):
+        if path.stem not in names:
+            raise UsageError(
+                f"{path}: no mart is called {path.stem}. Declare it in marts/declared.py, or name "
+                f"the file after one of {', '.join(sorted(names))}."
+            )
+
+
+def _problems(mart: Mart, system: System, text: str, outputs: tuple[str, ...]) -> Iterator[str]:
+    """What keeps a file from being a mart's select, first what the rest depends on."""
+    entity = _ENTITY.search(text)
+    if entity is None:
+        yield "it needs a line `-- Entity: <raw table>`"
+    elif entity[1] not in system.by_name:
+        yield f"{system.label} has no entity {entity[1]}; there are {', '.join(system.by_name)}"
+    if KEY not in outputs:
+        yield (
+            f"it gives no column {KEY}; each column is a line `    … as name` after `select`, and "
+            f"it gives {', '.join(outputs) or 'none'}"
+        )
+    columns = (
+        *(column.name for column in mart.columns),
+        *(each.remote_column for each in mart.links),
+    )
+    known = {KEY, RECORD, IS_DELETED, REASON, *TIMES, *columns}
+    if unknown := [name for name in outputs if name not in known]:
+        yield (
+            f"marts/declared.py has no column {', '.join(unknown)} for {mart.name}; a select may "
+            f"give {', '.join(sorted(known))}"
+        )
+    if RECORD in outputs and (mart.personal or mart.part_of_column not in outputs):
+        yield (
+            f"it gives {RECORD}, so it must give the column of {mart.name}'s `part_of`, and the "
+            "mart can have no personal columns: an erasure finds them in the record"
+        )
+    yield from _header_problems(system, text, outputs)
+
+
+def _header_problems(system: System, text: str, outputs: tuple[str, ...]) -> Iterator[str]:
+    """Names of the header that nothing has: what they stand for would silently stay as it is."""
+    named = [column for column, _ in _OPTIONS.findall(text)]
+    named += [column for column, _, _ in _NAMES.findall(text)]
+    if unknown := [column for column in named if column not in outputs]:
+        yield f"its header names {', '.join(unknown)}, which it does not give"
+    tables = [(table, names) for _, table, names in _NAMES.findall(text)]
+    tables += [*_ALSO_READS.findall(text), *_CHANGED_BY.findall(text)]
+    for table, names in tables:
+        entity = system.by_name.get(table.removesuffix(HISTORY_SUFFIX))
+        if entity is None:
+            yield f"its header names {table}, which is no entity of {system.label}"
+            continue
+        columns = {column.name for column in (entity.key, *entity.columns)}
+        if absent := [name for name in names.split(", ") if name not in columns]:
+            yield f"its header names {', '.join(absent)}, which {table} does not declare"
 
 
 def _is_list(column: DeclaredColumn | None) -> bool:
