@@ -74,6 +74,7 @@ RETRY_SECONDS: Final = 60
 # Rows of a tenant that is new are in no statistics, and the next builds would be planned for one
 # row of it.
 MANY_CREATED: Final = 500
+NOT_THERE: Final = ("42703", "42P01", "42883")  # undefined column, table, function
 MARK_PREFIX: Final = "mark-"  # prefix of the load ids under which deletion marks are registered
 
 
@@ -84,14 +85,18 @@ class BuildRefused(Permanent):
 
     def __init__(self, tenant: Tenant, error: psycopg.Error, added: Sequence[str] = ()) -> None:
         self.tenant, self.sqlstate = tenant, error.sqlstate
-        facts = (error.diag.table_name, error.diag.column_name, error.diag.constraint_name)
-        # Postgres's message may quote a row or a value; names of objects do not.
+        diag = error.diag
+        facts = [diag.table_name, diag.column_name, diag.constraint_name]
+        # Postgres's message may quote a row or a value; names of objects do not, nor does the
+        # message of a statement that names what is not there.
+        if error.sqlstate in NOT_THERE and diag.context is None:
+            facts.append(diag.message_primary)
         where = " ".join(fact for fact in facts if fact)
         objects = f"The app added {', '.join(added)}. " if added else ""
         super().__init__(
             f"{tenant}: Postgres refused to build the marts (SQLSTATE {error.sqlstate}"
             f"{', ' + where if where else ''}); nothing was committed. {objects}Compare the raw "
-            "tables and crm with docs/tables.md."
+            "tables and crm with docs/tables.md, and the mart's select with its raw table."
         )
 
 
