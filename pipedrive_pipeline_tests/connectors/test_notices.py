@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipedrive_pipeline.connectors.contract import Notice, Tombstone
+from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS
 from pipedrive_pipeline.connectors.pipedrive.notices import notices
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.errors import BadInput
@@ -248,3 +249,11 @@ def test_no_event_is_a_crash(meta: dict[str, Any], data: Any, previous: Any) -> 
 def test_no_body_is_a_crash(body: bytes) -> None:
     with suppress(BadInput):
         assert notices(body) == []
+
+
+def test_an_entity_has_events_where_its_endpoint_names_them() -> None:
+    """A list of names of its own left a new entity without events, although all else was there."""
+    named = tuple(name for name, endpoint in ENDPOINTS.items() if endpoint.event is not None)
+
+    assert PIPEDRIVE.webhooks is not None
+    assert PIPEDRIVE.webhooks.entities == named

@@ -11,6 +11,7 @@ import pytest
 
 from pipedrive_pipeline.connectors.contract import (
     Account,
+    Children,
     ColumnType,
     CursorState,
     Page,
@@ -112,30 +113,20 @@ def company(count: int, **more: object) -> PipedriveScript:
 
 def test_entities_come_in_the_order_in_which_they_explain_each_other() -> None:
     """A field, a user or a deal must be known before the records that name it."""
-    assert list(PIPEDRIVE.by_name) == [
-        "organization_fields",
-        "person_fields",
-        "users",
-        "organizations",
-        "persons",
-        "deal_fields",
-        "product_fields",
-        "activity_fields",
-        "pipelines",
-        "stages",
-        "activity_types",
-        "lead_labels",
-        "lead_sources",
-        "products",
-        "product_variations",
-        "deals",
-        "deal_products",
-        "deal_participants",
-        "deal_changes",
-        "activities",
-        "notes",
-        "leads",
+    order = list(PIPEDRIVE.by_name)
+    named = {"owner_id": "users", "org_id": "organizations", "deal_id": "deals"}
+    later = [
+        (entity.name, earlier)
+        for entity in PIPEDRIVE.entities
+        for earlier in (
+            entity.defined_by,
+            entity.read.of if isinstance(entity.read, Children) else None,
+            *(named.get(column.name) for column in entity.columns),
+        )
+        if earlier is not None and order.index(earlier) > order.index(entity.name)
     ]
+
+    assert later == []
     assert PIPEDRIVE.off_by_default == ("deal_changes", "deal_participants", "product_variations")
 
 

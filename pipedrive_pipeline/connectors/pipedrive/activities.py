@@ -140,6 +140,13 @@ NOTES = Entity(
 
 ACTIVITY_TYPE_ENDPOINT = endpoint(ACTIVITY_TYPES, "/v1/activityTypes", "whole")
 ACTIVITY_ENDPOINT = endpoint(
-    ACTIVITIES, "/api/v2/activities", "cursor", takes_ids=True, get_tokens=GET_TOKENS
+    ACTIVITIES,
+    "/api/v2/activities",
+    "cursor",
+    takes_ids=True,
+    get_tokens=GET_TOKENS,
+    event="activity",
 )
-NOTE_ENDPOINT = endpoint(NOTES, "/v1/notes", "offset", get_tokens=V1_GET_TOKENS, has_until=False)
+NOTE_ENDPOINT = endpoint(
+    NOTES, "/v1/notes", "offset", get_tokens=V1_GET_TOKENS, has_until=False, event="note"
+)

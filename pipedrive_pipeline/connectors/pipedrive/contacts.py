@@ -105,7 +105,14 @@ PERSONS = Entity(
 
 CONTACT_ENDPOINTS = (
     endpoint(
-        ORGANIZATIONS, "/api/v2/organizations", "cursor", takes_ids=True, get_tokens=GET_TOKENS
+        ORGANIZATIONS,
+        "/api/v2/organizations",
+        "cursor",
+        takes_ids=True,
+        get_tokens=GET_TOKENS,
+        event="organization",
     ),
-    endpoint(PERSONS, "/api/v2/persons", "cursor", takes_ids=True, get_tokens=GET_TOKENS),
+    endpoint(
+        PERSONS, "/api/v2/persons", "cursor", takes_ids=True, get_tokens=GET_TOKENS, event="person"
+    ),
 )

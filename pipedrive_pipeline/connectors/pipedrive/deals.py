@@ -227,9 +227,12 @@ DEAL_CHANGES = Entity(
     is_on_by_default=False,
 )
 
+# Its event names the deal: the lists of lines are read by their deals.
+DEAL_LINE_EVENT = "deal_product"
+
 PIPELINE_ENDPOINTS = (
-    endpoint(PIPELINES, "/api/v2/pipelines", "cursor"),
-    endpoint(STAGES, "/api/v2/stages", "cursor"),
+    endpoint(PIPELINES, "/api/v2/pipelines", "cursor", event="pipeline"),
+    endpoint(STAGES, "/api/v2/stages", "cursor", event="stage"),
 )
 DEAL_ENDPOINTS = (
     Endpoint(
@@ -241,8 +244,15 @@ DEAL_ENDPOINTS = (
         "cursor",
         takes_ids=True,
         get_tokens=GET_TOKENS,
+        event="deal",
     ),
-    endpoint(DEAL_PRODUCTS, "/api/v2/deals/products", "cursor", parents="deal_ids"),
+    endpoint(
+        DEAL_PRODUCTS,
+        "/api/v2/deals/products",
+        "cursor",
+        parents="deal_ids",
+        event=DEAL_LINE_EVENT,
+    ),
     endpoint(DEAL_PARTICIPANTS, "/v1/deals/{parent}/participants", "offset"),
     endpoint(DEAL_CHANGES, "/v1/deals/{parent}/changelog", "cursor"),
 )

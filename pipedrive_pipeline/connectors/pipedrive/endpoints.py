@@ -52,6 +52,7 @@ class Endpoint:
     takes_ids: bool = False  # whether `ids=` picks single records
     get_tokens: int | None = None  # of one record by its id; None: there is no such call
     parents: str | None = None  # parameter of a list of children
+    event: str | None = None  # the record's name in events of webhooks; None: there are none
 
     @property
     def path(self) -> str:
@@ -73,7 +74,8 @@ def endpoint(
     get_tokens: int | None = None,
     has_until: bool = True,
     parents: str | None = None,
+    event: str | None = None,
 ) -> Endpoint:
     """The endpoint of an entity that has one list, at the price in its declaration."""
     only = RecordList(path, spec.cost.tokens_per_page, params, has_until=has_until)
-    return Endpoint(spec, (only,), paging, takes_ids, get_tokens, parents)
+    return Endpoint(spec, (only,), paging, takes_ids, get_tokens, parents, event)

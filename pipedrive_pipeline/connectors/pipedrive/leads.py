@@ -119,4 +119,5 @@ LEAD_ENDPOINT = Endpoint(
     ),
     "offset",
     get_tokens=V1_GET_TOKENS,
+    event="lead",
 )

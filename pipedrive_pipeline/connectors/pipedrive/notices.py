@@ -20,26 +20,14 @@ from msgspec import Raw
 
 from pipedrive_pipeline.connectors.contract import ColumnType, Entity, Notice, Record, Tombstone
 from pipedrive_pipeline.connectors.jsontext import JsonReader, NotReadable
-from pipedrive_pipeline.connectors.pipedrive.entities import ENTITIES
+from pipedrive_pipeline.connectors.pipedrive.deals import DEAL_LINE_EVENT
+from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS, ENTITIES
 from pipedrive_pipeline.errors import BadInput
 
 VERSION = "2.0"
 CREATE, CHANGE, DELETE = "create", "change", "delete"
-LINE = "deal_product"  # a line of a deal: the lists of lines are read by their deals
 ENTITY_OF: Mapping[str, str] = MappingProxyType(
-    {
-        "activity": "activities",
-        "deal": "deals",
-        LINE: "deal_products",
-        "lead": "leads",
-        "note": "notes",
-        "organization": "organizations",
-        "person": "persons",
-        "pipeline": "pipelines",
-        "product": "products",
-        "stage": "stages",
-        "user": "users",
-    }
+    {each.event: name for name, each in ENDPOINTS.items() if each.event is not None}
 )
 EVENT_ID = re.compile(r"[\x21-\x7e]{1,64}")
 NUMBER_ID = re.compile(r"[1-9][0-9]{0,17}")
@@ -83,7 +71,7 @@ def _notices(entity: Entity, event: _Event, meta: Record) -> Iterator[Notice]:
     data, previous = _record(event.data), _record(event.previous)
     record_id = _text(meta, "entity_id") or _text(data, "id") or _text(previous, "id")
     tombstone = version = None
-    if _text(meta, "entity") == LINE:
+    if _text(meta, "entity") == DEAL_LINE_EVENT:
         record_id = _text(data, "deal_id") or _text(previous, "deal_id")
     elif action == DELETE:
         tombstone = _tombstone(entity, record_id, _text(meta, "merged_to_id"))

@@ -81,6 +81,7 @@ PRODUCT_ENDPOINTS = (
         takes_ids=True,
         get_tokens=GET_TOKENS,
         has_until=False,
+        event="product",
     ),
     endpoint(PRODUCT_VARIATIONS, "/api/v2/products/{parent}/variations", "cursor"),
 )

@@ -46,4 +46,4 @@ USERS = Entity(
     scopes=("users:read",),
 )
 
-USER_ENDPOINT = endpoint(USERS, "/v1/users", "whole")
+USER_ENDPOINT = endpoint(USERS, "/v1/users", "whole", event="user")
