@@ -7,15 +7,11 @@ of words, each preceded by its tenant, so that one tenant's search costs nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
-from pipedrive_pipeline.marts.declared import MARTS, ApiResource, Mart
+from pipedrive_pipeline.marts.declared import ApiResource, Mart
 from pipedrive_pipeline.marts.visibility import is_restricted, policy_condition
-from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT
-
-SCHEMA_FILE: Final = SQL_ROOT / "schema" / "0011_crm_api.sql"
-MARK: Final = "-- From here on written by `python -m pipedrive_pipeline.marts.api_ddl`"
 
 # The key of a column that may be empty: the least value of its type. A text's first characters,
 # because an entry of an index has at most 2,700 bytes.
@@ -27,17 +23,6 @@ KEYS: Final = {
     "timestamptz": "coalesce({column}, '-infinity'::timestamptz)",
     "boolean": "coalesce({column}, false)",
 }
-
-
-def schema_text() -> str:
-    """Returns the text of the file that makes them: its own first part, and what is derived."""
-    first, mark, rest = SCHEMA_FILE.read_text(encoding="utf-8").partition(MARK)
-    return first + mark + rest.partition("\n")[0] + "\n" + api_text()
-
-
-def api_text(marts: Sequence[Mart] = MARTS) -> str:
-    """Returns the indexes and policies of the marts."""
-    return "\n".join(statement for each in marts for statement in statements(each).values())
 
 
 def statements(declared: Mart) -> dict[str, str]:
@@ -89,6 +74,3 @@ _TEXTS: Final = {
     "text": "coalesce({column}, '')",
     "jsonb": "jsonb_path_query_array({column}, '$[*].value')::text",
 }
-
-if __name__ == "__main__":
-    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")

@@ -1,14 +1,9 @@
-"""The DDL of `crm`, written from the declared marts.
-
-`python -m pipedrive_pipeline.marts.ddl` writes `sql/schema/0004_crm.sql`; a test holds the two
-equal.
-"""
+"""The DDL of `crm`, written from the declared marts; `schema_changes.py` makes files of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from textwrap import wrap
 from types import MappingProxyType
 from typing import Final
@@ -22,21 +17,12 @@ from pipedrive_pipeline.marts.declared import (
     Mart,
     mart,
 )
-from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT
 
-SCHEMA_FILE: Final[Path] = SQL_ROOT / "schema" / "0004_crm.sql"
 TEXT_WIDTH: Final = 92  # of a comment's line, within four spaces and quotes
 # Keys are compared byte by byte: the order of a language costs time and means nothing to an id.
 # As Postgres's catalogue spells the types that are declared otherwise.
 TYPE_NAMES: Final[Mapping[str, str]] = MappingProxyType({"timestamptz": "timestamp with time zone"})
 KEY_COLUMNS: Final = ("remote_id", "former_remote_id", "merged_into_remote_id")
-
-
-def schema_text(marts: Sequence[Mart] = MARTS) -> str:
-    """Returns the text of the file that creates the tables of the marts."""
-    tables = "\n".join(table_text(each) for each in marts)
-    links = "".join(foreign_key(each, link) for each in marts for link in each.links)
-    return f"{_HEADER}\n{tables}\n{links}\n{live_rows(marts)}"
 
 
 def live_rows(marts: Sequence[Mart] = MARTS) -> str:
@@ -196,19 +182,3 @@ _LIVE_ROWS_OF_MART: Final = """\
                     and gone.remote_id is not null
                     and gone.deleted_at is not null
             );"""
-
-_HEADER: Final = """\
--- The marts, each of all tenants and systems; the app may have rows and columns of its own there.
--- What: the tables of crm with their comments, indexes and policies; the function that counts rows.
--- Reads: nothing.
--- Needs: 0003_tenants.sql.
---
--- Written by `python -m pipedrive_pipeline.marts.ddl` from marts/declared.py.
---
--- A row with a system belongs to the sync: it is the record remote_id, or former_remote_id of an
--- account that the tenant left. A row without one was made by the app and is never touched. A
--- tenant with rows here cannot be removed by accident: erasing is an act of its own.
-"""
-
-if __name__ == "__main__":
-    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")

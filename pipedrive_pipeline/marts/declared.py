@@ -1,9 +1,9 @@
 """The marts: each table of `crm` with its columns and links, declared once.
 
-`sql/schema/0004_crm.sql` is written from these declarations (`marts/ddl.py`), and the build, the
-mapping, the views, the assets and the reference page read them. A mart's rows come from one select
-per system, `sql/marts/<system>/<mart>.sql` (`marts/sources.py`); a mart whose file a system lacks
-has no rows of that system.
+The tables are made from these declarations by files of `sql/schema` (`marts/schema_changes.py`),
+and the build, the mapping, the views, the assets and the reference page read them. A mart's rows
+come from one select per system, `sql/marts/<system>/<mart>.sql` (`marts/sources.py`); a mart whose
+file a system lacks has no rows of that system.
 """
 
 from __future__ import annotations

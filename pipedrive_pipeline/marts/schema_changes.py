@@ -1,12 +1,11 @@
 """Writes the next file of `sql/schema` from what the declared marts have and the database lacks.
 
-`python -m pipedrive_pipeline.marts.schema_changes NAME`, with an up to date database. A file that
-was written is not edited after it has landed.
+A test compares both, and writes the file with ``UPDATE_DOCS=1``. A file that was merged is never
+edited: databases that have applied it would not get the change.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,12 +15,11 @@ import psycopg
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import api_ddl, ddl
 from pipedrive_pipeline.marts.declared import MARTS, SCHEMA, Mart
-from pipedrive_pipeline.settings import load_settings
 from pipedrive_pipeline.warehouse.catalog import Relation, relations
-from pipedrive_pipeline.warehouse.database import warehouse_of
-from pipedrive_pipeline.warehouse.migrations import head, require_current
+from pipedrive_pipeline.warehouse.migrations import head
 from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT
 
+NAMED_MARTS: Final = 3  # at most, in the name of a file
 FOLDER: Final[Path] = SQL_ROOT / "schema"
 
 
@@ -46,13 +44,21 @@ def changes(connection: psycopg.Connection, marts: Sequence[Mart] = MARTS) -> st
     return "\n".join(statements)
 
 
-def write_next(connection: psycopg.Connection, name: str, folder: Path = FOLDER) -> Path | None:
-    """Writes the file with the next number and returns its path; None if nothing has changed."""
-    text = changes(connection)
+def write_next(
+    connection: psycopg.Connection, folder: Path = FOLDER, marts: Sequence[Mart] = MARTS
+) -> Path | None:
+    """Writes the file with the next number and returns its path; None if nothing has changed.
+
+    It is called after the marts that it changes. Before it is merged, it may be given another name,
+    or deleted and written again.
+    """
+    text = changes(connection, marts)
     if not text:
         return None
+    changed = [each.name for each in marts if changes(connection, (each,))]
+    name = "_".join(changed) if len(changed) <= NAMED_MARTS else "marts"
     path = folder / f"{int(head()) + 1:04}_{name}.sql"
-    path.write_text(_HEADER.format(title=name.replace("_", " "), needs=head()) + text, "utf-8")
+    path.write_text(_HEADER.format(title=", ".join(changed), needs=head()) + text, "utf-8")
     return path
 
 
@@ -98,16 +104,9 @@ where pg_policies.schemaname = %(crm)s
     and pg_policies.qual like '%%key_user()%%'
 """
 _HEADER: Final = """\
--- {title}
+-- crm: {title}.
 -- What: tables and columns of crm that are declared in marts/declared.py and were not there before.
 -- Reads: nothing.
 -- Needs: the files up to {needs}.
 
 """
-
-if __name__ == "__main__":
-    warehouse = warehouse_of(load_settings())
-    require_current(warehouse)
-    with warehouse.transaction() as transaction:
-        written = write_next(transaction, sys.argv[1])
-    sys.stdout.write(f"{written or 'nothing is missing'}\n")

@@ -3,7 +3,7 @@
 -- Reads: nothing.
 -- Needs: 0003_tenants.sql.
 --
--- Written by `python -m pipedrive_pipeline.marts.ddl` from marts/declared.py.
+-- Written from marts/declared.py as it was; what was declared later is in later files.
 --
 -- A row with a system belongs to the sync: it is the record remote_id, or former_remote_id of an
 -- account that the tenant left. A row without one was made by the app and is never touched. A

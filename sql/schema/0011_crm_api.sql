@@ -39,7 +39,7 @@ create index api_keys_crm_user_id_idx
 comment on column integration.api_keys.crm_user_id is
     'The user of the CRM whose records the key may see; empty: every record of the tenant.';
 
--- From here on written by `python -m pipedrive_pipeline.marts.api_ddl` from marts/declared.py.
+-- From here on written from marts/declared.py as it was; what was declared later is in later files.
 create index users_api_name_idx
     on crm.users (tenant_id, (left(coalesce(name, ''), 100)), id);
 create index users_api_search_idx
