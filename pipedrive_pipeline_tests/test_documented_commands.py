@@ -80,6 +80,7 @@ NOT_TYPED = {
         "it rewrites the README's pictures; the newcomer's test opens the same pages"
     ),
     "APP_URL=": "it needs a name on the internet, and a proxy or a tunnel",
+    "UPDATE_DOCS=1": "it writes what the tests marked `generated` compare",
     "SCREENSHOTS=": "it is the suite itself, with a folder for its pictures",
     "./run bench": "a benchmark takes minutes, and its figures depend on the machine",
     "uv run python bench/": "a benchmark, as above",

@@ -27,7 +27,7 @@ For analysts and operators. `<tenant>` is the tenant's name, such as `acme`. Tim
 engine's own sessions show them in UTC. The views that an analyst reads come first.
 
 This page is written from the comments in the database: `\\d+ crm.customers` in `./run psql` shows
-the same. A test compares both; with `UPDATE_DOCS=1` it writes the page.
+the same. A test compares both; `UPDATE_DOCS=1 pytest -m generated` writes the page.
 """
 ANALYTICS = """\
 ## analytics_&lt;tenant&gt;: what an analyst reads
@@ -133,6 +133,7 @@ def described(warehouse: Warehouse) -> tuple[list[Relation], list[Relation], lis
     return views, crm, integration
 
 
+@pytest.mark.generated
 @pytest.mark.slow
 def test_the_page_of_tables_is_the_database(warehouse: Warehouse) -> None:
     """A column that nobody explained, or that the page lacks, is found here."""
