@@ -118,6 +118,13 @@ class Display:
                 return self.text("records.fields_of", records=self.records(system, defined.name))
         return next((known_as.label for known_as in known if known_as.name == entity), entity)
 
+    def table(self, mart: str) -> str:
+        """The name of one of our tables; its own, as words, if the catalogue has none."""
+        key = f"table.{mart}"
+        if key in texts.catalogue(self.language):
+            return texts.text(self.language, key)
+        return mart.replace("_", " ").capitalize()
+
     def failure(self, code: str | None, part: str) -> Markup:
         """A failure in plain words, by its code: its `title`, a `text`, and what to `do`."""
         known = f"failure.{code}.{part}" in texts.catalogue(self.language)

@@ -28,7 +28,6 @@ from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.pages.run_view import RunView
-from pipedrive_pipeline.connect.pages.table_names import table_name
 from pipedrive_pipeline.connect.pages.visitors import TenantVisitor
 from pipedrive_pipeline.connect.request import AppServices, SystemKey
 from pipedrive_pipeline.connectors import registry
@@ -137,7 +136,7 @@ def run_page(
     refused: Text = "",
 ) -> Response:
     """One run: what was read and built, what went wrong, and refused values."""
-    display, scope = rendering.display_of(request, visitor), Scope(visitor.tenant, system)
+    scope = Scope(visitor.tenant, system)
     shown = REFUSED_MAX if refused == "all" else REFUSED_SHOWN
     with services.warehouse.as_app(visitor.tenant) as connection:
         row = listing.find_run(connection, visitor.tenant, system, run_id)
@@ -158,7 +157,6 @@ def run_page(
         values_count=count,
         may_sync=visitor.may(Permission.ASK_SYNC),
         dagster_url=_dagster_url(services.vault.settings, run.dagster_run_id, visitor),
-        table_name=lambda mart: table_name(display, mart),
     )
 
 

@@ -12,7 +12,6 @@ from pipedrive_pipeline.connect.errors import TooMuchAtOnce
 from pipedrive_pipeline.connect.pages import texts
 from pipedrive_pipeline.connect.pages.display import Display
 from pipedrive_pipeline.connect.pages.mapping_draft import Sheet
-from pipedrive_pipeline.connect.pages.table_names import table_name
 from pipedrive_pipeline.connect.pages.visitors import Visitor
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.marts import mapping as mappings
@@ -92,7 +91,7 @@ def labels_of(display: Display) -> dict[str, str]:
     """The names for people of tables and of parts of values; some other name as it is."""
     known = texts.catalogue(display.language)
     parts = {part.name for parts in PARTS.values() for part in parts}
-    tables = {mart.name: table_name(display, mart.name) for mart in MARTS}
+    tables = {mart.name: display.table(mart.name) for mart in MARTS}
     return tables | {
         name: str(known.get(f"mapping.part.{name}", name.replace("_", " "))) for name in parts
     }

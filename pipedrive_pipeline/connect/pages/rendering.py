@@ -1,8 +1,9 @@
 """HTML pages from templates. Jinja escapes every value, since names come from strangers.
 
 A template has `page` (who looks, in which language and zone), `t` (a text by its key), `records`
-(the name of a kind of records), `failure` (a failure in words, by its code), `misfit` (why a value
-does not fit), and the filters of `FILTERS`, which show numbers and times.
+(the name of a kind of records), `table_name` (that of one of our tables), `failure` (a failure in
+words, by its code), `misfit` (why a value does not fit), and the filters of `FILTERS`, which show
+numbers and times.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ def page(
         page=shown,
         t=shown.display.text,
         records=shown.display.records,
+        table_name=shown.display.table,
         failure=shown.display.failure,
         misfit=shown.display.misfit,
         static=static_address,

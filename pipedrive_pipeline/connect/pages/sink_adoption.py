@@ -18,7 +18,6 @@ from pipedrive_pipeline.connect.pages.sink_pages import (
     question,
     sink_or_404,
 )
-from pipedrive_pipeline.connect.pages.table_names import table_name
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor
 from pipedrive_pipeline.connect.request import AppServices, SentBody, SystemKey
 from pipedrive_pipeline.connectors import registry
@@ -55,7 +54,7 @@ def report(
         system=registry.system(system),
         sink=declared,
         state=state,
-        mart_label=table_name(display, declared.mart),
+        mart_label=display.table(declared.mart),
         report=changes.match_report(sink) if can_match else None,
         linked=linked,
         undecided=undecided,

@@ -32,7 +32,6 @@ from pipedrive_pipeline.connect.pages.sink_pages import (
     changes_of,
     sink_or_404,
 )
-from pipedrive_pipeline.connect.pages.table_names import table_name
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor, Visitor
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
 from pipedrive_pipeline.connect.sink_changes import SinkChanges
@@ -229,7 +228,7 @@ def _page(
         issues=issues_of(sheet, outcome.issues),
         outcome=outcome,
         is_new=editing.is_new,
-        mart_label=table_name(display, sheet.mart.name),
+        mart_label=display.table(sheet.mart.name),
         ways=ways,
         of_sink=OF_SINK,
         shown_columns=shown,
@@ -285,5 +284,5 @@ def _first_step(
         system=registry.system(system),
         asked=asked,
         tables=tables[:TABLES_OFFERED],
-        marts=[(source.name, table_name(display, source.name)) for source in mart_sources(system)],
+        marts=[(source.name, display.table(source.name)) for source in mart_sources(system)],
     )

@@ -16,7 +16,6 @@ from pipedrive_pipeline.connect.auth.permissions import Permission
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.pages.mapping_versions import number_of
-from pipedrive_pipeline.connect.pages.table_names import table_name
 from pipedrive_pipeline.connect.pages.visitors import FormVisitor, TenantVisitor, Visitor
 from pipedrive_pipeline.connect.request import AppServices, SentBody, Services, SystemKey
 from pipedrive_pipeline.connect.sink_changes import SinkChanges
@@ -44,7 +43,7 @@ def app_tables(
 ) -> Response:
     """Each sink with its table, state and fault; the declarations; who saved which version."""
     visitor.require(Permission.READ_RECORDS)
-    display, scope = rendering.display_of(request, visitor), Scope(visitor.tenant, system)
+    scope = Scope(visitor.tenant, system)
     with services.warehouse.transaction(visitor.tenant) as connection:
         version = sinks.active(connection, scope)
         states = sinks.states(connection, scope)
@@ -54,7 +53,6 @@ def app_tables(
         "sinks.html",
         visitor,
         system=registry.system(system),
-        table_name=lambda mart: table_name(display, mart),
         version=version,
         states=list(states.values()),
         declarations=json.dumps(version.written(), ensure_ascii=False, indent=2),

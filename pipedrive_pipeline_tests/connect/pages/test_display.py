@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pipedrive_pipeline.connect.pages.display import Display
+from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 
 NOW = datetime(2026, 11, 29, 8, 12, tzinfo=UTC)  # a Sunday, 09:12 in Berlin
 ENGLISH = Display("en", ZoneInfo("Europe/Berlin"), NOW)
@@ -89,3 +90,12 @@ def test_values_in_a_text_are_escaped_and_numbers_grouped() -> None:
     text = ENGLISH.text("common.times_in", zone="<svg onload=alert(1)>{zone}")
 
     assert text == "Times: &lt;svg onload=alert(1)&gt;{zone}"
+
+
+def test_records_and_tables_have_the_names_of_their_declarations() -> None:
+    """English ones were written twice; a language adds those that it knows."""
+    for entity in ("deal_changes", "lead_labels", "organizations"):
+        assert ENGLISH.records("pipedrive", entity) == PIPEDRIVE.by_name[entity].label
+    assert GERMAN.records("pipedrive", "lead_labels") == "Etiketten von Leads"
+    assert (ENGLISH.table("customers"), ENGLISH.table("product_prices")) == ("Customers", "Prices")
+    assert ENGLISH.table("gadgets_of_ours") == GERMAN.table("gadgets_of_ours") == "Gadgets of ours"
