@@ -19,6 +19,7 @@ from pipedrive_pipeline.warehouse.catalog import Relation, relations
 from pipedrive_pipeline.warehouse.migrations import head
 from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT
 
+BEGINNING: Final = "-- crm: "  # of a file that this module wrote
 NAMED_MARTS: Final = 3  # at most, in the name of a file
 FOLDER: Final[Path] = SQL_ROOT / "schema"
 
@@ -58,7 +59,9 @@ def write_next(
     changed = [each.name for each in marts if changes(connection, (each,))]
     name = "_".join(changed) if len(changed) <= NAMED_MARTS else "marts"
     path = folder / f"{int(head()) + 1:04}_{name}.sql"
-    path.write_text(_HEADER.format(title=", ".join(changed), needs=head()) + text, "utf-8")
+    path.write_text(
+        _HEADER.format(beginning=BEGINNING, title=", ".join(changed), needs=head()) + text, "utf-8"
+    )
     return path
 
 
@@ -104,7 +107,7 @@ where pg_policies.schemaname = %(crm)s
     and pg_policies.qual like '%%key_user()%%'
 """
 _HEADER: Final = """\
--- crm: {title}.
+{beginning}{title}.
 -- What: tables and columns of crm that are declared in marts/declared.py and were not there before.
 -- Reads: nothing.
 -- Needs: the files up to {needs}.
