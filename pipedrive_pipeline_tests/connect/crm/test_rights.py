@@ -6,7 +6,8 @@ The resources come from the declared marts. Each has records of every owner and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from pipedrive_pipeline.connect.api.crm import ids
 from pipedrive_pipeline.connect.api.crm.objects import resource_of
 from pipedrive_pipeline.connect.auth import keys
 from pipedrive_pipeline.connect.auth.permissions import Role
-from pipedrive_pipeline.marts.declared import MARTS, Link, Mart, mart
+from pipedrive_pipeline.marts.declared import MARTS, NOTES, Link, Mart, mart
 from pipedrive_pipeline.marts.visibility import is_restricted
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
@@ -251,6 +252,27 @@ def test_each_restricted_table_has_its_condition(site: ConnectSite) -> None:
     assert {row["tablename"] for row in rows} == {
         "contact_points",
         *(declared.name for declared in MARTS if is_restricted(declared)),
+    }
+
+
+def seen_by_everybody(marts: Sequence[Mart]) -> dict[str, set[str]]:
+    """The marts without a rule of who sees a row, with the restricted ones that they tell about."""
+    restricted = {each.name for each in marts if is_restricted(each)}
+    linked = {
+        each.name: {link.mart for link in each.links} & restricted
+        for each in marts
+        if not is_restricted(each)
+    }
+    return {name: others for name, others in linked.items() if others}
+
+
+def test_a_mart_of_restricted_records_is_restricted_itself() -> None:
+    """A new mart that says nothing is seen by everybody: it would tell of deals that are not."""
+    unruled = replace(NOTES, owned_by=None, visible_with=())
+
+    assert seen_by_everybody(MARTS) == {}, "give the mart owned_by or visible_with (declared.py)"
+    assert seen_by_everybody([*(set(MARTS) - {NOTES}), unruled]) == {
+        "notes": {"customers", "contacts", "deals", "leads"}
     }
 
 
