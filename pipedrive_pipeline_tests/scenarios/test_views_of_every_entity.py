@@ -10,25 +10,14 @@ import pytest
 
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.marts.declared import MARTS
+from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline_tests.databases import read_everything
 from pipedrive_pipeline_tests.scenarios.oracle import source_rows
-from pipedrive_pipeline_tests.scenarios.world import ACME, World, world_at
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at
 
 # The mart whose rows are the records of an entity; the others have several rows, or none.
-MART_OF = {
-    "users": "users",
-    "organizations": "customers",
-    "persons": "contacts",
-    "pipelines": "pipelines",
-    "stages": "stages",
-    "products": "products",
-    "deals": "deals",
-    "deal_products": "deal_products",
-    "activities": "activities",
-    "notes": "notes",
-    "leads": "leads",
-}
+MART_OF = {source.entity: source.name for source in mart_sources(SYSTEM) if not source.is_of_parts}
 
 
 def rows(world: World, query: str) -> list[tuple[Any, ...]]:
@@ -53,6 +42,7 @@ def test_what_an_analyst_sees_of_every_entity(database_url: str, tmp_path: Path)
     in_views = {mart.name: rows(world, f"select count(*) from {mart.name}")[0][0] for mart in MARTS}
     assert set(status) == set(PIPEDRIVE.by_name)
     assert {state for _, state, _, _ in status.values()} == {"complete"}
+    assert len(MART_OF) > 10
     assert {entity: mart for entity, _, mart, _ in status.values() if mart} == MART_OF
     assert {mart: in_views[mart] for mart in MART_OF.values()} == {
         MART_OF[entity]: count for entity, _, mart, count in status.values() if mart
