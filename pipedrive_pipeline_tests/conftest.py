@@ -58,4 +58,4 @@ def database_url(database_template: str) -> Iterator[str]:
 @pytest.fixture
 def warehouse(database_url: str) -> Warehouse:
     """The warehouse in this test's database."""
-    return Warehouse(database_url)
+    return databases.warehouse_at(database_url)

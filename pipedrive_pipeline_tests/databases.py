@@ -21,9 +21,11 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import DATABASE_IDENTITY, Warehouse
 from pipedrive_pipeline.warehouse.embedded import ensure_running
 from pipedrive_pipeline.warehouse.migrations import migrate
+from pipedrive_pipeline.warehouse.reused_connection import ReusingWarehouse
 from pipedrive_pipeline_tests.folders import open_folder
 
 TEMPLATE = "template_of_tests"
+_KEPT: dict[str, list[list[tuple[psycopg.Connection, float]]]] = {}  # by the database's URL
 # The entities of Pipedrive that tenants of tests read. Calls and tokens are counted exactly in many
 # tests, so that another entity is read only by a test that is about it: see `read_everything`.
 ENTITIES_READ = ("organization_fields", "person_fields", "users", "organizations", "persons")
@@ -53,6 +55,20 @@ def server() -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def warehouse_at(url: str) -> Warehouse:
+    """A database's warehouse that uses its connection again, as runs do; `drop` closes it."""
+    idle: list[tuple[psycopg.Connection, float]] = []
+    _KEPT.setdefault(url, []).append(idle)
+    return ReusingWarehouse(url, idle)
+
+
+def close_kept(url: str) -> None:
+    """Closes what the warehouses of this database keep open."""
+    for idle in _KEPT.pop(url, []):
+        for connection, _since in idle:
+            connection.close()
+
+
 @contextmanager
 def copy_of(template: str) -> Iterator[str]:
     """The URL of a fresh copy of the template, dropped at the end."""
@@ -80,6 +96,7 @@ def copy(source: str, name: str) -> None:
 
 def drop(url: str) -> None:
     """Drops a database, whoever uses it."""
+    close_kept(url)
     name = sql.Identifier(urlsplit(url).path[1:])
     with psycopg.connect(at(url, "postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(name))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests.databases import warehouse_at
 from pipedrive_pipeline_tests.marts.raw_tables import RawTables
 from pipedrive_pipeline_tests.warehouse import databases
 
@@ -25,7 +26,7 @@ def template(postgres: str) -> Iterator[str]:
 @pytest.fixture
 def warehouse(postgres: str, template: str) -> Iterator[Warehouse]:
     with databases.database(postgres, template=template) as url:
-        yield Warehouse(url)
+        yield warehouse_at(url)
 
 
 @pytest.fixture

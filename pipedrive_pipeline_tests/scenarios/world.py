@@ -36,6 +36,7 @@ from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios import first_sync
 
 SYSTEM = "pipedrive"
@@ -200,7 +201,7 @@ def world_at(url: str, home: Path) -> World:
         pipeline_home=home,
         token_encryption_keys=(TOKEN_KEY,),
     ).with_system(SYSTEM, allowed_hosts=("127.0.0.1",))
-    return World(Warehouse(url), settings)
+    return World(databases.warehouse_at(url), settings)
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connect
 from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time
 from pipedrive_pipeline.vault.vault import Vault
-from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.vault import oauth_server
 from pipedrive_pipeline_tests.vault.oauth_server import (
@@ -166,7 +165,9 @@ def running(database_template: str) -> Iterator[VaultSetup]:
         oauth_server.running() as oauth,
         closing(KeptSession(url)) as session,
     ):
-        environment = VaultSetup(Vault(Warehouse(url), settings_for(url, oauth)), oauth, session)
+        environment = VaultSetup(
+            Vault(databases.warehouse_at(url), settings_for(url, oauth)), oauth, session
+        )
         name = urlsplit(url).path[1:]
         environment.execute(f'alter database "{name}" set synchronous_commit = off')
         yield environment

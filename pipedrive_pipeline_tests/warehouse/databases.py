@@ -20,7 +20,7 @@ from psycopg import sql
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import migrate
-from pipedrive_pipeline_tests.databases import adopt
+from pipedrive_pipeline_tests.databases import adopt, close_kept
 
 ACME, BRAVO = Tenant("acme"), Tenant("bravo")
 
@@ -50,6 +50,7 @@ def database(
     if template != "template1":
         adopt(url)
     yield url
+    close_kept(url)
     administer(server_url, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 

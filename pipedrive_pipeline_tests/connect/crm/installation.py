@@ -16,7 +16,6 @@ from pipedrive_pipeline.marts import mapping as mappings
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault.vault import Vault
-from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.connect import browser
 from pipedrive_pipeline_tests.connect.browser import ConnectSite
@@ -52,8 +51,9 @@ def installation(database_template: str, home: Path) -> Iterator[Installed]:
     ):
         keys_of_copies = {"token_encryption_keys": (TOKEN_KEY,)}
         settings = settings_for(url, oauth, pipeline_home=home, **keys_of_copies)
-        setup = VaultSetup(Vault(Warehouse(url), settings), oauth, session)
-        world = World(Warehouse(url), settings)
+        warehouse = databases.warehouse_at(url)
+        setup = VaultSetup(Vault(warehouse, settings), oauth, session)
+        world = World(warehouse, settings)
         world.connect(ACME, sandbox)
         databases.read_everything(world.warehouse, ACME)
         world.first_sync()
