@@ -90,7 +90,7 @@ class Server:
         self._arrived: deque[float] = deque()
         self.delay_seconds, self.burst = 0.0, 0
         self.calls = self.refused = 0
-        self.first_at = self.last_at = 0.0
+        self.counted_at = self.first_at = self.last_at = 0.0
 
     def answer(self, target: str) -> bytes:
         """A whole HTTP answer."""
@@ -138,8 +138,10 @@ class Server:
         counted = {
             "calls": self.calls,
             "refused": self.refused,
+            "start_seconds": self.first_at - self.counted_at,  # until the first call
             "seconds": self.last_at - self.first_at,  # from the first call to the last one
         }
+        self.counted_at = monotonic()
         self.calls = self.refused = 0
         self._arrived.clear()
         return counted
