@@ -65,8 +65,8 @@ def warehouse_at(url: str) -> Warehouse:
 def close_kept(url: str) -> None:
     """Closes what the warehouses of this database keep open."""
     for idle in _KEPT.pop(url, []):
-        for connection, _since in idle:
-            connection.close()
+        while idle:
+            idle.pop()[0].close()
 
 
 @contextmanager
