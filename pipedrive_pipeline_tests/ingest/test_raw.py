@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.ingest.dlt_internals.packages import Packages
 from pipedrive_pipeline.ingest.outcome import LoadRefused
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.reused_connection import reusing
 from pipedrive_pipeline_tests.databases import at
 from pipedrive_pipeline_tests.ingest.conftest import ACME, RawLoader, answer, record
@@ -301,6 +303,7 @@ def test_a_database_that_is_read_only_for_a_while_is_named_as_unavailable(
     loader: RawLoader,
 ) -> None:
     """A failover looks like this; nobody need act."""
+    loader = replace(loader, warehouse=Warehouse(loader.warehouse.url))  # each session is a new one
     loader.put(record(id=1))
     store = loader.store()
     with loader.warehouse.transaction() as connection:
