@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "dagster": "cli.database:dagster",
     "rotate-keys": "cli.encryption:rotate_keys",
     "sandbox": "sandbox.command:run_sandbox",
+    "audit": "cli.audit:audit",
     "refusals": "cli.refusals:refusals",
     "dependencies": "cli.dependencies:commands",
     "bench": "cli.bench:bench",

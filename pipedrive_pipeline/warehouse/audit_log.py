@@ -21,6 +21,7 @@ class AuditEntry:
     id: int
     at: datetime
     who: str
+    tenant_id: str | None
     action: str
     subject: str | None
     before: dict[str, Any] | None
@@ -40,6 +41,20 @@ def of_tenant(
     """
     values = {"tenant": tenant.slug, "before": before, "limit": limit}
     return connection.cursor(row_factory=class_row(AuditEntry)).execute(_LISTED, values).fetchall()
+
+
+def newest(
+    connection: psycopg.Connection, *, tenant: str | None = None, limit: int
+) -> list[AuditEntry]:
+    """The newest entries, newest first.
+
+    Args:
+        connection: as the engine.
+        tenant: slug; its entries stay when it is removed. None: of all tenants.
+        limit: at most as many.
+    """
+    values = {"tenant": tenant, "limit": limit}
+    return connection.cursor(row_factory=class_row(AuditEntry)).execute(_NEWEST, values).fetchall()
 
 
 def note(
@@ -77,6 +92,7 @@ select
     audit_log.id,
     audit_log.at,
     audit_log.who,
+    audit_log.tenant_id,
     audit_log.action,
     audit_log.subject,
     audit_log.before,
@@ -92,6 +108,23 @@ where audit_log.tenant_id = %(tenant)s
                 and last.id = %(before)s::bigint
         )
     )
+order by audit_log.at desc, audit_log.id desc
+limit %(limit)s::integer
+"""
+
+_NEWEST = """
+select
+    audit_log.id,
+    audit_log.at,
+    audit_log.who,
+    audit_log.tenant_id,
+    audit_log.action,
+    audit_log.subject,
+    audit_log.before,
+    audit_log.after
+from integration.audit_log
+where %(tenant)s::text is null
+    or audit_log.tenant_id = %(tenant)s
 order by audit_log.at desc, audit_log.id desc
 limit %(limit)s::integer
 """
