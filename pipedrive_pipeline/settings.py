@@ -33,6 +33,7 @@ from pipedrive_pipeline.errors import SettingsError
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]", re.IGNORECASE)
 OWNER = re.compile(r"team:[\w-]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # as Dagster takes them
+APPRISE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")  # `doctor` asks Apprise itself: a second
 OPERATOR_KEY_CHARACTERS_MIN = 32
 DIFFERENT_CHARACTERS_MIN = 8  # fewer are typed, not random
 PLACEHOLDER = re.compile(
@@ -150,6 +151,17 @@ class Settings(_SettingsOfEnvironment):
     @classmethod
     def _hosts_only(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         return _checked_hosts(hosts)
+
+    @field_validator("alert_urls")
+    @classmethod
+    def _apprise_urls(cls, urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for position, url in enumerate(urls, start=1):
+            if not APPRISE_URL.fullmatch(url.get_secret_value()):
+                raise ValueError(
+                    f"address {position} is no Apprise URL such as mailto://user:password@host; "
+                    "see https://github.com/caronc/apprise/wiki"
+                )
+        return urls
 
     @field_validator("asset_owners")
     @classmethod

@@ -163,6 +163,21 @@ def test_an_empty_entry_between_commas_is_refused(
         load_all()
 
 
+@pytest.mark.parametrize(
+    "urls", ["zzz", "ops@acme.example", f"json://hooks.acme.example,{CANARY}", "json:// two"]
+)
+def test_an_alert_address_that_is_no_url_is_refused(
+    urls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was left out in silence, and the first that its operator noticed was no alert."""
+    monkeypatch.setenv("ALERT_URLS", urls)
+
+    with pytest.raises(SettingsError, match=r"^ALERT_URLS: address \d is no Apprise URL") as caught:
+        load_settings()
+
+    assert CANARY not in str(caught.value)
+
+
 def test_secrets_are_masked_in_every_text_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{CANARY}@h/d")
     monkeypatch.setenv("PIPEDRIVE_CLIENT_SECRET", CANARY)

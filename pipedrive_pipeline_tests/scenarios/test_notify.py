@@ -10,11 +10,15 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.errors import BadInput, SettingsError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.alert_addresses import alert_address
-from pipedrive_pipeline.sync.status.notify import notify
+from pipedrive_pipeline.sync.status.notify import (
+    check_operators_addresses,
+    notify,
+    notify_operator,
+)
 from pipedrive_pipeline.vault.cipher import SecretLocation
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios.receiver import receiver
@@ -115,3 +119,18 @@ def test_mail_goes_by_the_operators_relay() -> None:
 def test_mail_without_a_relay_is_refused_with_what_the_operator_must_set() -> None:
     with pytest.raises(BadInput, match="ALERT_URLS"):
         alert_address("mailto:person@example.com", Settings.model_validate({}))
+
+
+def test_an_address_that_apprise_cannot_use_is_no_success_and_hides_no_other(
+    world: World,
+) -> None:
+    """An alert that counts as sent is not sent again."""
+    with receiver() as (address, arrived):
+        urls = (SecretStr("nosuchkind://night"), SecretStr(address))
+        settings = world.settings.model_copy(update={"alert_urls": urls})
+        is_sent = notify_operator(settings, title="a title", body="a body")
+
+    assert not is_sent
+    assert len(arrived) == 1
+    with pytest.raises(SettingsError, match=r"ALERT_URLS: .* address 1 \(nosuchkind://\)"):
+        check_operators_addresses(settings)

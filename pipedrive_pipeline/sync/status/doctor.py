@@ -13,6 +13,7 @@ from pipedrive_pipeline.errors import PipelineError, ScopeMissing
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
+from pipedrive_pipeline.sync.status.notify import check_operators_addresses
 from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.sync.webhooks.live_status import WebhookDead, near_real_time
 from pipedrive_pipeline.tenants import Tenant
@@ -61,6 +62,8 @@ def examine(
         *_of_dagster(settings),
         ("encryption keys", lambda: _keys(warehouse, settings)),
     ]
+    if settings.alert_urls:
+        checks.append(("alerts", lambda: _alerts(settings)))
     for each in [registry.system(system)] if system else registry.systems():
         checks += [
             (f"{each.label}: hosts", partial(_hosts, settings, each, slug)),
@@ -133,6 +136,10 @@ def _reached(warehouse: Warehouse) -> str:
 def _keys(warehouse: Warehouse, settings: Settings) -> str:
     count = check_keys(open_vault(warehouse, settings))
     return f"open all {count} stored secrets"
+
+
+def _alerts(settings: Settings) -> str:
+    return f"{check_operators_addresses(settings)} of the operator; nothing was sent"
 
 
 def _hosts(settings: Settings, system: System, slug: str | None) -> str:

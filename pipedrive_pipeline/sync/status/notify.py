@@ -12,7 +12,7 @@ import httpx
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.transport import Limits, open_client
-from pipedrive_pipeline.errors import BadInput, HostNotAllowed
+from pipedrive_pipeline.errors import BadInput, HostNotAllowed, SettingsError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.alert_addresses import AlertAddress, alert_address
@@ -95,6 +95,25 @@ def notify_operator(settings: Settings, *, title: str, body: str) -> bool:
     return is_complete
 
 
+def check_operators_addresses(settings: Settings) -> int:
+    """Returns the number of the operator's addresses; nothing is sent.
+
+    Raises:
+        SettingsError: Apprise cannot use one; it is named by its position and scheme.
+    """
+    import apprise  # takes a second
+
+    urls = _operators_addresses(settings)
+    for position, url in enumerate(urls, start=1):
+        if apprise.Apprise.instantiate(url, suppress_exceptions=True) is None:
+            raise SettingsError(
+                f"ALERT_URLS: Apprise cannot use address {position} "
+                f"({url.partition('://')[0]}://): its kind is unknown, or a part is missing; "
+                "see https://github.com/caronc/apprise/wiki."
+            )
+    return len(urls)
+
+
 def _operators_addresses(settings: Settings) -> list[str]:
     return [url.get_secret_value() for url in settings.alert_urls]
 
@@ -103,9 +122,8 @@ def _by_apprise(urls: list[str], title: str, body: str) -> bool:
     import apprise  # takes a second
 
     sender = apprise.Apprise()
-    for url in urls:
-        sender.add(url)
-    return bool(sender.notify(title=title, body=body))
+    added = [sender.add(url) for url in urls]
+    return bool(sender.notify(title=title, body=body)) and all(added)
 
 
 def _by_webhook(url: str, title: str, body: str, open_client: OpenClient) -> bool:
