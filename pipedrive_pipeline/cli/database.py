@@ -15,6 +15,7 @@ from pipedrive_pipeline.cli.output import terminal
 from pipedrive_pipeline.cli.session import dagster_environment, open_session, postgres_environment
 from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadInput
+from pipedrive_pipeline.marts.schema_changes import restore
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import PROJECT_ROOT, load_settings
 from pipedrive_pipeline.sync.tenancy.registry import known
@@ -26,9 +27,18 @@ from pipedrive_pipeline.warehouse.migrations import migrate as apply_migrations
 
 
 def migrate() -> None:
-    """Bring the database's tables up to this release. Safe to repeat, and while syncs run."""
-    applied = apply_migrations(warehouse_of(load_settings()), notify=terminal.print)
+    """Bring the database's tables up to this release. Safe to repeat, and while syncs run.
+
+    Tables and columns of crm that somebody dropped are made again.
+    """
+    warehouse = warehouse_of(load_settings())
+    applied = apply_migrations(warehouse, notify=terminal.print)
     terminal.print(f"applied {', '.join(applied)}." if applied else f"up to date ({head()}).")
+    if restored := restore(warehouse):
+        terminal.print(
+            f"made again, empty: {', '.join(restored)}. `remap` of each tenant fills it.",
+            soft_wrap=True,
+        )
 
 
 def env() -> None:

@@ -31,6 +31,7 @@ from pipedrive_pipeline.marts import events
 from pipedrive_pipeline.marts.audit import audit
 from pipedrive_pipeline.marts.contact_points.upkeep import TABLE as CONTACT_POINTS
 from pipedrive_pipeline.marts.contact_points.upkeep import update_points
+from pipedrive_pipeline.marts.declared import MARTS, SCHEMA
 from pipedrive_pipeline.marts.declared import mart as mart_of
 from pipedrive_pipeline.marts.fields.catalogue import Field, refresh_catalogue
 from pipedrive_pipeline.marts.fields.value_checks import ValueCheck, ValueCounts
@@ -43,6 +44,7 @@ from pipedrive_pipeline.marts.row_comparison import (
     mark_extra,
     store_comparison,
 )
+from pipedrive_pipeline.marts.schema_changes import missing
 from pipedrive_pipeline.marts.sources import MartSource, RawColumns, mart_sources
 from pipedrive_pipeline.marts.writing import (
     Known,
@@ -79,12 +81,28 @@ MARK_PREFIX: Final = "mark-"  # prefix of the load ids under which deletion mark
 
 
 class BuildRefused(Permanent):
-    """Postgres refused a build for a column, constraint, value or right; a person must act."""
+    """Postgres refused a build for a column, constraint, value or right; a person must act.
+
+    Args:
+        tenant: whose marts or views they are.
+        error: what Postgres said.
+        added: rules and triggers of the app on the marts.
+        dropped: tables and columns of `crm` that somebody dropped.
+        act: what was begun.
+    """
 
     code = "build_refused"
 
-    def __init__(self, tenant: Tenant, error: psycopg.Error, added: Sequence[str] = ()) -> None:
-        self.tenant, self.sqlstate = tenant, error.sqlstate
+    def __init__(
+        self,
+        tenant: Tenant,
+        error: psycopg.Error,
+        added: Sequence[str] = (),
+        dropped: Sequence[str] = (),
+        *,
+        act: str = "build the marts",
+    ) -> None:
+        self.tenant, self.sqlstate, self.dropped = tenant, error.sqlstate, tuple(dropped)
         diag = error.diag
         facts = [diag.table_name, diag.column_name, diag.constraint_name]
         # Postgres's message may quote a row or a value; names of objects do not, nor does the
@@ -93,10 +111,18 @@ class BuildRefused(Permanent):
             facts.append(diag.message_primary)
         where = " ".join(fact for fact in facts if fact)
         objects = f"The app added {', '.join(added)}. " if added else ""
+        repair = (
+            "Compare the raw tables and crm with docs/tables.md, and the mart's select with its "
+            "raw table."
+        )
+        if dropped:
+            repair = (
+                f"Somebody dropped {', '.join(dropped)}: `migrate` makes it again, then "
+                f"`remap --tenant {tenant}` fills it."
+            )
         super().__init__(
-            f"{tenant}: Postgres refused to build the marts (SQLSTATE {error.sqlstate}"
-            f"{', ' + where if where else ''}); nothing was committed. {objects}Compare the raw "
-            "tables and crm with docs/tables.md, and the mart's select with its raw table."
+            f"{tenant}: Postgres refused to {act} (SQLSTATE {error.sqlstate}"
+            f"{', ' + where if where else ''}); nothing was committed. {objects}{repair}"
         )
 
 
@@ -308,7 +334,7 @@ def _build_once(
             if is_whole:  # after _store_state, which checks whether the row was written meanwhile
                 store_comparison(connection, scope, compared)
     except psycopg.Error as error:  # transient errors have another class by now
-        raise BuildRefused(scope.tenant, error, _added(warehouse, sources)) from None
+        raise refused(warehouse, scope.tenant, error) from None
     return MartsBuilt(
         counts={
             work.source.name: _counts(work, done) for work, done in zip(works, written, strict=True)
@@ -319,9 +345,14 @@ def _build_once(
     )
 
 
-def _added(warehouse: Warehouse, sources: Sequence[MartSource]) -> list[str]:
+def refused(
+    warehouse: Warehouse, tenant: Tenant, error: psycopg.Error, *, act: str = "build the marts"
+) -> BuildRefused:
+    """Returns the error that names what of Postgres's refusal can be seen in the catalogue."""
     with warehouse.transaction() as connection:
-        return added_objects(connection, [source.mart.table for source in sources])
+        dropped = missing(connection)
+        is_there = [mart.table for mart in MARTS if f"{SCHEMA}.{mart.name}" not in dropped]
+        return BuildRefused(tenant, error, added_objects(connection, is_there), dropped, act=act)
 
 
 def _ensure_state(connection: psycopg.Connection, scope: Scope) -> None:

@@ -1,4 +1,4 @@
-"""Writes the next file of `sql/schema` from what the declared marts have and the database lacks.
+"""What declared marts have and the database lacks: the next file of `sql/schema`, or dropped parts.
 
 A test compares both, and writes the file with ``UPDATE_DOCS=1``. A file that was merged is never
 edited: databases that have applied it would not get the change.
@@ -16,7 +16,8 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import api_ddl, ddl
 from pipedrive_pipeline.marts.declared import MARTS, SCHEMA, Mart
 from pipedrive_pipeline.warehouse.catalog import Relation, relations
-from pipedrive_pipeline.warehouse.migrations import head
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.migrations import head, is_newer
 from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT
 
 BEGINNING: Final = "-- crm: "  # of a file that this module wrote
@@ -43,6 +44,40 @@ def changes(connection: psycopg.Connection, marts: Sequence[Mart] = MARTS) -> st
         statements.append(ddl.live_rows(marts))
     statements += _api_changes(connection, marts)
     return "\n".join(statements)
+
+
+def missing(connection: psycopg.Connection, marts: Sequence[Mart] = MARTS) -> list[str]:
+    """Names the declared tables and columns that `crm` lacks, such as `crm.customers.website`."""
+    tables = {table.name: table for table in relations(connection, SCHEMA)}
+    names: list[str] = []
+    for each in marts:
+        if each.name not in tables:
+            names.append(f"{SCHEMA}.{each.name}")
+            continue
+        existing = {column.name for column in tables[each.name].columns}
+        names += [
+            f"{SCHEMA}.{each.name}.{column.name}"
+            for column in each.all_columns
+            if column.name not in existing
+        ]
+    return names
+
+
+def restore(warehouse: Warehouse) -> list[str]:
+    """Makes the tables and columns of `crm` that somebody dropped, empty, and returns their names.
+
+    A database of a newer release is left alone: it may have given them up.
+
+    Raises:
+        BadInput: a column has another type than declared; it is put right by hand.
+    """
+    if is_newer(warehouse):
+        return []
+    with warehouse.transaction() as connection:
+        names = missing(connection)
+        if names:
+            connection.execute(changes(connection).encode())
+    return names
 
 
 def write_next(

@@ -18,7 +18,7 @@ from pipedrive_pipeline.marts.declared import (
     Mart,
     text,
 )
-from pipedrive_pipeline.marts.schema_changes import changes, write_next
+from pipedrive_pipeline.marts.schema_changes import changes, missing, restore, write_next
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import head
 
@@ -125,3 +125,28 @@ def test_a_column_of_another_type_is_left_to_a_person(warehouse: Warehouse) -> N
         with pytest.raises(BadInput, match=r"crm\.contacts\.job_title is character varying\(10\)"):
             changes(connection, (CONTACTS,))
         connection.rollback()
+
+
+def test_what_somebody_dropped_is_named_and_made_again_as_declared(warehouse: Warehouse) -> None:
+    """`migrate` called such a database up to date, and every sync of every tenant failed."""
+    with warehouse.transaction() as connection:
+        connection.execute("alter table crm.customers drop column website")
+        connection.execute("alter table crm.deals drop column stage_id")
+        connection.execute("drop table crm.notes")
+
+    names = restore(warehouse)
+
+    assert names == ["crm.customers.website", "crm.deals.stage_id", "crm.notes"]
+    with warehouse.transaction() as connection:
+        assert missing(connection) == []
+        assert changes(connection) == ""
+    assert restore(warehouse) == []
+
+
+def test_a_database_of_a_newer_release_is_left_alone(warehouse: Warehouse) -> None:
+    """It may have given a column up."""
+    with warehouse.transaction() as connection:
+        connection.execute("alter table crm.customers drop column website")
+        connection.execute("update integration.alembic_version set version_num = '9999'")
+
+    assert restore(warehouse) == []

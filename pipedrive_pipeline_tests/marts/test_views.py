@@ -9,6 +9,7 @@ import pytest
 from psycopg import errors
 
 from pipedrive_pipeline.marts import build, publish_views
+from pipedrive_pipeline.marts.build import BuildRefused
 from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -133,6 +134,16 @@ def test_a_dropped_view_is_made_again(published: Warehouse) -> None:
     publish_views(published, ACME)
 
     assert [row[0] for row in catalogue(published)] == VIEWS
+
+
+@pytest.mark.slow
+def test_a_column_that_somebody_dropped_is_named_with_the_next_step(published: Warehouse) -> None:
+    """The run ended with `UndefinedColumn` alone, because nothing was to be built before."""
+    with published.transaction() as connection:
+        connection.execute("alter table crm.customers drop column website cascade")
+
+    with pytest.raises(BuildRefused, match=r"make the views.*crm\.customers\.website.*`migrate`"):
+        publish_views(published, ACME)
 
 
 @pytest.mark.slow

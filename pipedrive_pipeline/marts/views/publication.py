@@ -25,6 +25,7 @@ import stamina
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.registry import system_keys
+from pipedrive_pipeline.marts.build import BuildRefused, refused
 from pipedrive_pipeline.marts.declared import MARTS, Mart
 from pipedrive_pipeline.marts.fields.catalogue import Field, are_custom_fields_wanted, fields_of
 from pipedrive_pipeline.marts.fields.columns import Layout, lay_out, store_layout, stored_columns
@@ -113,7 +114,7 @@ def publish_due(warehouse: Warehouse, *, limit: int = DUE_PER_TICK) -> Published
     for (slug,) in due:
         try:
             publish_views(warehouse, Tenant(slug))
-        except (Contended, psycopg.Error) as error:  # the other tenants go on
+        except (Contended, BuildRefused) as error:  # the other tenants go on
             log.warning("%s: the views stay due (%s)", slug, type(error).__name__)
             waiting.append(slug)
         else:
@@ -125,8 +126,16 @@ def publish_views(warehouse: Warehouse, tenant: Tenant) -> None:
     """Updates the tenant's views; views that are current are not locked.
 
     Raises:
+        BuildRefused: a table or column of `crm` is gone, or a right; a person must act.
         Contended: a transaction that has read a view is open; nothing was changed.
     """
+    try:
+        _publish(warehouse, tenant)
+    except psycopg.Error as error:  # transient errors have another class by now
+        raise refused(warehouse, tenant, error, act="make the views") from None
+
+
+def _publish(warehouse: Warehouse, tenant: Tenant) -> None:
     files = (*view_files(), *view_function_files())  # a function reads views
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
         systems = _synced_systems(connection, tenant)

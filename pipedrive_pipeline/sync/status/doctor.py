@@ -10,6 +10,7 @@ from typing import Any
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import System
 from pipedrive_pipeline.errors import PipelineError, ScopeMissing
+from pipedrive_pipeline.marts.schema_changes import missing
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.status.connection_alerts import check_connection_and_alert
@@ -20,7 +21,7 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck
 from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
-from pipedrive_pipeline.warehouse.migrations import head, require_current
+from pipedrive_pipeline.warehouse.migrations import SchemaBehind, head, require_current
 from pipedrive_pipeline.warehouse.requirements import locale_limit, require_fit
 
 DAGSTER_SETTING = "DAGSTER_DATABASE_URL"
@@ -117,6 +118,13 @@ select current_setting('server_version'), current_setting('transaction_read_only
 
 def _schema(warehouse: Warehouse) -> str:
     require_current(warehouse)
+    with warehouse.transaction() as connection:
+        dropped = missing(connection)
+    if dropped:
+        raise SchemaBehind(
+            f"{warehouse.place}: somebody dropped {', '.join(dropped)}; run `migrate`, which makes "
+            "it again, then `remap` of each tenant, which fills it."
+        )
     return f"up to date ({head()})"
 
 

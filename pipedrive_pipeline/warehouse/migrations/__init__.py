@@ -108,6 +108,12 @@ def is_current(warehouse: Warehouse) -> bool:
     return state.is_prepared and not state.is_copy and not state.missing
 
 
+def is_newer(warehouse: Warehouse) -> bool:
+    """True if a newer release migrated the database."""
+    with warehouse.connect() as connection:
+        return _state(warehouse, connection).is_newer
+
+
 def require_current(warehouse: Warehouse) -> None:
     """Returns if the database can hold a warehouse, and its schema and roles are current.
 
