@@ -127,9 +127,9 @@ class FewRows:
 def _declared(entity: Entity) -> dict[str, str]:
     """The columns of an entity's raw table, with their types as dlt makes them."""
     return {
-        **{column.name: _TYPES[column.type] for column in (entity.key, *entity.columns)},
-        EXTRA: _TYPES[ColumnType.JSON],
-        LOAD_ID: _TYPES[ColumnType.TEXT],
+        **{column.name: DLT_TYPES[column.type] for column in (entity.key, *entity.columns)},
+        EXTRA: DLT_TYPES[ColumnType.JSON],
+        LOAD_ID: DLT_TYPES[ColumnType.TEXT],
     }
 
 
@@ -141,11 +141,11 @@ def _refusals_named(act: str) -> Iterator[None]:
         # The chain is cut here: Postgres quotes the row that it refuses.
         raise LoadRefused(
             f"{act} failed (SQLSTATE {error.sqlstate or 'none'}); "
-            "what was committed before stays, the next run goes on from there."
+            "what was committed before stays. docs/runbook.md#load_refused has the next step."
         ) from None
 
 
-_TYPES: Final = {
+DLT_TYPES: Final = {
     ColumnType.BIGINT: "bigint",
     ColumnType.NUMERIC: "numeric",
     ColumnType.TEXT: "character varying",

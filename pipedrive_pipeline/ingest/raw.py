@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
 
+from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Children, CursorState, Entity
 from pipedrive_pipeline.ingest import deletions, due_parents, known_reads, read_positions, seen_keys
 from pipedrive_pipeline.ingest.batches import Batch
@@ -23,13 +24,13 @@ from pipedrive_pipeline.ingest.dlt_internals.copy_file import LOAD_ID
 from pipedrive_pipeline.ingest.erasure import ErasedRecords
 from pipedrive_pipeline.ingest.few_rows import FewRows
 from pipedrive_pipeline.ingest.history import Histories
+from pipedrive_pipeline.ingest.lost_columns import restore_lost_columns
 from pipedrive_pipeline.ingest.outcome import Loaded, ReadPlan
 from pipedrive_pipeline.ingest.own_tables import OwnTable, prepare
 from pipedrive_pipeline.ingest.read_positions import ReadPositions
 from pipedrive_pipeline.ingest.rejections import Rejections
 from pipedrive_pipeline.ingest.versions import LoadedVersions
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.warehouse.catalog import tables_of
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 if TYPE_CHECKING:  # dlt takes a second to import, and a quiet sync loads nothing
@@ -53,13 +54,14 @@ class RawStore:
         self._schema = scope.raw_schema
         self._working_directory = working_directory
         prepare(warehouse, scope, OWN_TABLES)
+        entities = registry.system(scope.system).entities
+        self._tables = {*restore_lost_columns(warehouse, scope, entities)}
         self._positions = ReadPositions(warehouse, scope)
         self.rejections = Rejections(warehouse, scope)
         self._erased = ErasedRecords(warehouse, scope)
         self._histories = Histories(warehouse, scope)
         self._few_rows = FewRows(warehouse, scope)
         self._loaded = LoadedVersions()
-        self._tables = self._present_tables()
         self._indexed: set[str] = set()
         self._found_empty: dict[str, bool] = {}  # when its first rows came, by entity
         self._opened: Packages | None = None
@@ -191,10 +193,6 @@ class RawStore:
             connection.execute(
                 deletions.ANNOUNCE, [self._scope.tenant.slug, self._scope.system, [load_id]]
             )
-
-    def _present_tables(self) -> set[str]:
-        with self._warehouse.transaction() as connection:
-            return set(tables_of(connection, self._schema))
 
     def _stored(self, batches: Sequence[Batch]) -> dict[str, _Stored]:
         """What raw holds of the batches that have rows, by entity."""

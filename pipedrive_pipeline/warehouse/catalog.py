@@ -48,6 +48,24 @@ def tables_of(connection: psycopg.Connection, schema: str) -> frozenset[str]:
     return frozenset(row[0] for row in connection.execute(query, [schema]))
 
 
+def columns_of(connection: psycopg.Connection, schema: str) -> dict[str, frozenset[str]]:
+    """Returns the names of the columns of a schema's tables; none if there is no such schema."""
+    query = """
+        select pg_class.relname, array_agg(pg_attribute.attname::text)
+        from pg_catalog.pg_class
+        inner join pg_catalog.pg_namespace
+            on pg_namespace.oid = pg_class.relnamespace
+        inner join pg_catalog.pg_attribute
+            on pg_attribute.attrelid = pg_class.oid
+            and pg_attribute.attnum > 0
+            and not pg_attribute.attisdropped
+        where pg_namespace.nspname = %s
+            and pg_class.relkind in ('r', 'p')
+        group by pg_class.relname
+        """
+    return {name: frozenset(columns) for name, columns in connection.execute(query, [schema])}
+
+
 def row_counts(
     connection: psycopg.Connection, schema: str, tables: Iterable[str]
 ) -> dict[str, int]:

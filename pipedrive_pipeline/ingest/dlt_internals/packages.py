@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 import dlt
 import psycopg2
@@ -29,6 +30,9 @@ from pipedrive_pipeline.ingest.dlt_internals.resources import resource_of, sourc
 from pipedrive_pipeline.ingest.outcome import LoadRefused
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse, first_line
+
+SQLSTATE: Final = "SQLSTATE"
+DLT_NOTES: Final = ("_dlt_version", "_dlt_pipeline_state")  # dlt makes them again
 
 
 class Packages:
@@ -137,8 +141,16 @@ class Packages:
             # The chain is cut here: Postgres quotes the row that it refuses.
             raise kind(
                 f"{self._scope.tenant}: {act} {self._scope.raw_schema} failed ({state}); "
-                "what was committed before stays, the next run goes on from there."
+                f"what was committed before stays. {self._next_step(state, is_outage=is_outage)}"
             ) from None
+
+    def _next_step(self, state: str, *, is_outage: bool) -> str:
+        if is_outage:
+            return "The next run goes on from there."
+        if state.startswith(SQLSTATE):
+            return "docs/runbook.md#load_refused has the next step."
+        notes = ", ".join(f"{self._scope.raw_schema}.{name}" for name in DLT_NOTES)
+        return f"If dlt's own tables are damaged, `drop table {notes}` mends it and loses no row."
 
     def _is_superseded(self) -> bool:
         try:
@@ -156,6 +168,6 @@ def _cause(failure: PipelineStepFailed) -> tuple[str, bool]:
             is_outage = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
             if is_outage and not error.pgcode:  # of the connection, so of no row
                 return first_line(error), is_outage
-            return f"SQLSTATE {error.pgcode or 'none'}", is_outage
+            return f"{SQLSTATE} {error.pgcode or 'none'}", is_outage
         error = error.__cause__ or error.__context__
     return type(failure.exception).__name__, False
