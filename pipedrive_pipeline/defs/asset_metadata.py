@@ -18,6 +18,7 @@ from pipedrive_pipeline.marts import declared
 from pipedrive_pipeline.marts.declared import Mart
 from pipedrive_pipeline.marts.sources import marts_folder
 from pipedrive_pipeline.marts.views import view_ddl
+from pipedrive_pipeline.warehouse.sql_files import SQL_ROOT, SqlFile
 
 CODE_REFERENCES: Final = "dagster/code_references"
 TABLE_NAME: Final = "dagster/table_name"
@@ -78,6 +79,15 @@ def view_metadata(mart: Mart) -> dict[str, Any]:
         CODE_REFERENCES: _code(
             _reference(Path(str(view_ddl.__file__)), "", "makes the views"), _declaration(mart)
         ),
+    }
+
+
+def report_metadata(file: SqlFile) -> dict[str, Any]:
+    """Returns the name of a view of `sql/views`, and its file."""
+    path = SQL_ROOT / "views" / f"{file.name}.sql"
+    return {
+        TABLE_NAME: f"analytics_<tenant>.{file.name}",
+        CODE_REFERENCES: _code(_reference(path, "", "makes the view")),
     }
 
 

@@ -9,19 +9,26 @@ import dagster as dg
 from pipedrive_pipeline.connectors.registry import systems
 from pipedrive_pipeline.defs import asset_metadata
 from pipedrive_pipeline.defs.field_checks import check_results, check_specs
-from pipedrive_pipeline.defs.metadata import counts_metadata, mart_metadata, view_metadata
+from pipedrive_pipeline.defs.metadata import (
+    counts_metadata,
+    mart_metadata,
+    report_metadata,
+    view_metadata,
+)
 from pipedrive_pipeline.defs.raw import raw_key
 from pipedrive_pipeline.defs.table_checks import mart_asset, mart_checks, mart_results
-from pipedrive_pipeline.marts.declared import MARTS, Mart
+from pipedrive_pipeline.marts.declared import MARTS, SCHEMA, Mart
+from pipedrive_pipeline.marts.declared import mart as mart_of
 from pipedrive_pipeline.marts.lineage import raw_tables
 from pipedrive_pipeline.marts.sources import MartSource, mart_sources
 from pipedrive_pipeline.marts.views.standard_columns import linked_names
 from pipedrive_pipeline.sync.runs.field_facts import FieldFacts
 from pipedrive_pipeline.sync.runs.run import TenantRun
+from pipedrive_pipeline.warehouse.sql_files import SqlFile, view_files
 
 
 def view_asset(name: str) -> dg.AssetKey:
-    """Returns the asset of a mart's view."""
+    """Returns the asset of a view that an analyst reads."""
     return dg.AssetKey(["analytics", name])
 
 
@@ -77,6 +84,21 @@ def _shown_by(mart: Mart) -> list[dg.AssetKey]:
     return [*raw, *_assets((mart.name, *(link.mart for link in linked_names(mart).values())))]
 
 
+def _report_spec(file: SqlFile) -> dg.AssetSpec:
+    read = file.reads(SCHEMA)
+    return dg.AssetSpec(
+        view_asset(file.name),
+        description=file.title,
+        group_name="analytics",
+        skippable=True,
+        kinds={"postgres", "view"},
+        owners=asset_metadata.owners(),
+        tags=asset_metadata.tags(is_personal=any(mart_of(name).personal for name in read)),
+        deps=_assets(read),
+        metadata=asset_metadata.report_metadata(file),
+    )
+
+
 def _sources(mart: Mart) -> list[MartSource]:
     return [
         source for system in systems() for source in mart_sources(system.key) if source.mart is mart
@@ -88,13 +110,20 @@ def _assets(marts: Iterable[str]) -> list[dg.AssetKey]:
 
 
 CRM_SPECS = [_mart_spec(mart) for mart in MARTS]
+# Views of figures over the marts. Those over our own records, such as sync_status, are no data.
+REPORTS = [file for file in view_files() if file.reads(SCHEMA)]
 ANALYTICS_SPECS = [_view_spec(mart) for mart in MARTS]
+REPORT_SPECS = [_report_spec(file) for file in REPORTS]
 
 
 def _places() -> dict[dg.AssetKey, int]:
     """Returns how many assets of marts and views depend on each other before each one, at most."""
     places: dict[dg.AssetKey, int] = {}
-    for spec in (*CRM_SPECS, *ANALYTICS_SPECS):  # each after those that it depends on
+    for spec in (
+        *CRM_SPECS,
+        *ANALYTICS_SPECS,
+        *REPORT_SPECS,
+    ):  # each after those that it depends on
         before = [places[dep.asset_key] for dep in spec.deps if dep.asset_key in places]
         places[spec.key] = max(before, default=-1) + 1
     return places
@@ -102,7 +131,7 @@ def _places() -> dict[dg.AssetKey, int]:
 
 PLACES = _places()
 MART_KEYS = {spec.key for spec in CRM_SPECS}
-VIEW_KEYS = {spec.key for spec in ANALYTICS_SPECS}
+VIEW_KEYS = {spec.key for spec in (*ANALYTICS_SPECS, *REPORT_SPECS)}
 MART_CHECKS = [check for mart in MARTS for check in mart_checks(mart)]
 WITH_FIELDS = {mart.name for mart in MARTS if any(source.defined_by for source in _sources(mart))}
 VIEW_CHECKS = [
@@ -131,8 +160,13 @@ def results_of_marts(
 def results_of_views(
     run: TenantRun, facts: Mapping[str, FieldFacts]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Yields the columns of each view, and the results of its checks."""
+    """Yields the columns of each view, and the results of its checks; the name of each report."""
     live_rows = run.live_rows()
+    for file in REPORTS:
+        yield dg.MaterializeResult(
+            asset_key=view_asset(file.name),
+            metadata=report_metadata(run.facts.scope.tenant, file.name),
+        )
     for name, fields in facts.items():
         yield dg.MaterializeResult(
             asset_key=view_asset(name),

@@ -97,6 +97,11 @@ def view_metadata(tenant: Tenant, mart: str, row_count: int, fields: FieldFacts)
     }
 
 
+def report_metadata(tenant: Tenant, name: str) -> dict[str, Any]:
+    """Returns the name of a view of figures. Counting its rows would compute it."""
+    return {TABLE_NAME: f"{tenant.analytics_schema}.{name}"}
+
+
 def mart_metadata(mart: str, row_count: int, columns: Iterable[MartColumn]) -> dict[str, Any]:
     """Returns a tenant's live rows of a mart, its columns with the mapped fields, and lineage."""
     entries = list(columns)

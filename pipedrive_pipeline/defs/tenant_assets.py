@@ -24,6 +24,7 @@ from pipedrive_pipeline.defs.marts import (
     MART_CHECKS,
     MART_KEYS,
     PLACES,
+    REPORT_SPECS,
     VIEW_CHECKS,
     VIEW_KEYS,
     results_of_marts,
@@ -43,7 +44,7 @@ from pipedrive_pipeline.sync.runs.run import TenantRun
 
 @dg.multi_asset(
     name="tenant",
-    specs=[*RAW_SPECS, *CRM_SPECS, *ANALYTICS_SPECS],
+    specs=[*RAW_SPECS, *CRM_SPECS, *ANALYTICS_SPECS, *REPORT_SPECS],
     can_subset=True,
     partitions_def=TENANTS,
     check_specs=[*RAW_CHECKS, *MART_CHECKS, *VIEW_CHECKS],

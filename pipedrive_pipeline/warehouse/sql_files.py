@@ -18,6 +18,8 @@ SQL_ROOT = PROJECT_ROOT / "sql"
 # psql's variables: :name, :'name', :"name"; not a cast such as ::text.
 VARIABLE: Final = re.compile(r"""(?<!:):(?:'([a-z_]+)'|"([a-z_]+)"|([a-z_]+))""")
 
+HEADER_READS: Final = re.compile(r"^-- Reads: (.*?)^-- Needs:", re.MULTILINE | re.DOTALL)
+
 
 @dataclass(frozen=True)
 class SqlFile:
@@ -40,6 +42,11 @@ class SqlFile:
     def title(self) -> str:
         """The first line of the header, without its marks."""
         return self.text.partition("\n")[0].removeprefix("--").strip()
+
+    def reads(self, schema: str) -> tuple[str, ...]:
+        """The tables of a schema that `Reads` in the header names, in order."""
+        header = HEADER_READS.search(self.text)
+        return tuple(re.findall(rf"\b{schema}\.([a-z_]+)", header[1])) if header else ()
 
     @property
     def query(self) -> sql.SQL:

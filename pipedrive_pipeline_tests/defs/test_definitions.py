@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -17,8 +18,11 @@ import yaml
 from pipedrive_pipeline import definitions
 from pipedrive_pipeline.cli.session import CommandSession, dagster_environment
 from pipedrive_pipeline.definitions import defs
+from pipedrive_pipeline.defs.marts import REPORT_SPECS, view_asset
+from pipedrive_pipeline.defs.table_checks import mart_asset
 from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.sql_files import view_files
 from pipedrive_pipeline_tests.orbit.connector import ORBIT
 
 SNAPSHOT = Path(__file__).with_name("asset_specs.json")
@@ -114,6 +118,24 @@ def test_an_asset_depends_only_on_what_is_read_for_it() -> None:
     assert deps["crm/users"] == {"pipedrive/users"}
     assert {"pipedrive/persons", "crm/contacts", "crm/customers"} <= deps["analytics/contacts"]
     assert not deps["pipedrive/persons"]
+
+
+def test_a_view_of_figures_is_an_asset_behind_the_marts_that_it_reads() -> None:
+    """The funnel and the monthly figures, which people look at, were missing in the lineage."""
+    deps = {spec.key: {dep.asset_key for dep in spec.deps} for spec in REPORT_SPECS}
+
+    assert {key.path[-1] for key in deps} == {
+        "activities_daily",
+        "deal_funnel",
+        "last_touch",
+        "pipeline_today",
+        "stage_durations",
+        "won_lost_monthly",
+    }
+    for file in view_files():
+        text = "\n".join(line for line in file.text.splitlines() if not line.startswith("--"))
+        read = {mart_asset(name) for name in re.findall(r"\bcrm\.([a-z_]+)", text)}
+        assert deps.get(view_asset(file.name), set()) == read, file.name
 
 
 @pytest.mark.slow
