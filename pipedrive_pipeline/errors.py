@@ -31,7 +31,7 @@ import errno
 from collections.abc import Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ExitCode(IntEnum):
@@ -286,6 +286,32 @@ def full_disk(error: BaseException) -> DiskFull | None:
             return DiskFull("DATABASE_URL")
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def lost_database(error: BaseException) -> DatabaseUnavailable | None:
+    """The connection to Postgres that an error of a library is about; None if it is about none.
+
+    Dagster and SQLAlchemy wrap what psycopg and psycopg2 say.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        names = {
+            f"{each.__module__.partition('.')[0]}.{each.__name__}" for each in type(cause).mro()
+        }
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or NO_CONNECTION
+        if names & OPERATIONAL and state.startswith(LOST_CONNECTION):
+            reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+            return DatabaseUnavailable(
+                f"Postgres refused or ended a connection ({reason}); nothing was half written, "
+                "run it again. DATABASE_URL and DAGSTER_DATABASE_URL say where it is."
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+OPERATIONAL: Final = {"psycopg.OperationalError", "psycopg2.OperationalError"}
+NO_CONNECTION: Final = "08001"  # what a failure to connect would have, if it had a SQLSTATE
+LOST_CONNECTION: Final = ("08", "53300", "57P")  # connection, too many of them, shutdown
 
 
 class SourceBroke(Permanent):

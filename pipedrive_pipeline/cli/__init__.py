@@ -16,7 +16,13 @@ from pathlib import Path
 
 from pipedrive_pipeline.cli.app import command_line
 from pipedrive_pipeline.cli.output import errors
-from pipedrive_pipeline.errors import BudgetSpent, ExitCode, PipelineError, full_disk
+from pipedrive_pipeline.errors import (
+    BudgetSpent,
+    ExitCode,
+    PipelineError,
+    full_disk,
+    lost_database,
+)
 from pipedrive_pipeline.settings import PROJECT_ROOT
 
 __all__ = ["command_line", "main"]
@@ -33,7 +39,7 @@ def main() -> None:
     try:
         command_line(*sys.argv[1:2])(standalone_mode=True)
     except Exception as unnamed:  # noqa: BLE001 - the border: a trace goes to a file
-        error = full_disk(unnamed) or unnamed
+        error = full_disk(unnamed) or lost_database(unnamed) or unnamed
         if not isinstance(error, PipelineError):
             errors.print(f"error: {_filed(error)}", soft_wrap=True, markup=False, highlight=False)
             sys.exit(ExitCode.FAILED)

@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+import psycopg2
 import pytest
 
+from pipedrive_pipeline.errors import lost_database
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline_tests.cli.terminal import CommandResult, InProcessTerminal, Terminal, ended
@@ -170,6 +173,41 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_trace_is_for_its_owner
     assert str(file) in result.error
     assert "Traceback" in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_a_storage_of_dagster_that_cannot_be_reached_is_named(
+    terminal: Terminal, world: World, sandbox: Sandbox
+) -> None:
+    """At the limit of connections it asked to be reported; a later run works."""
+    world.connect(ACME, sandbox)
+    nowhere = "postgresql://dagster:secret@127.0.0.1:1/nowhere"
+
+    result = terminal.run("sync", *SCOPE, DAGSTER_DATABASE_URL=nowhere)
+
+    assert result.code == 1
+    assert "Postgres refused or ended a connection" in result.err
+    assert "secret" not in result.err
+    assert "report it" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("library", "is_lost"),
+    [
+        (psycopg.errors.TooManyConnections("too many"), True),
+        (psycopg.errors.AdminShutdown("terminating"), True),
+        (psycopg2.OperationalError("connection refused"), True),
+        (psycopg.errors.QueryCanceled("a statement took too long"), False),
+        (psycopg.errors.UndefinedColumn("no such column"), False),
+    ],
+)
+def test_a_lost_connection_is_known_behind_other_libraries(
+    library: Exception, *, is_lost: bool
+) -> None:
+    wrapped = RuntimeError("too many retries for DB connection")
+    wrapped.__cause__ = library
+
+    assert bool(lost_database(wrapped)) is is_lost
 
 
 def test_a_path_that_cannot_be_used_is_named(in_process: InProcessTerminal, tmp_path: Path) -> None:
