@@ -47,10 +47,13 @@ def restore_lost_columns(
         for name, columns in lost.items():
             for column in columns:
                 connection.execute(
-                    sql.SQL("alter table {} add column {} {}").format(
+                    sql.SQL(
+                        "alter table {0} add column {1} {2}; comment on column {0}.{1} is {3}"
+                    ).format(
                         sql.Identifier(scope.raw_schema, name),
                         sql.Identifier(column.name),
                         sql.SQL(DLT_TYPES[column.type]),
+                        sql.Literal(column.description),
                     )
                 )
         damaged = [name for name, columns in lost.items() if columns]

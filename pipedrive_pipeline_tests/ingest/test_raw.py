@@ -22,7 +22,7 @@ from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.reused_connection import reusing
 from pipedrive_pipeline_tests.databases import at
 from pipedrive_pipeline_tests.ingest.conftest import ACME, RawLoader, answer, record
-from pipedrive_pipeline_tests.ingest.entities import COLUMNS, LABELS, SYSTEM
+from pipedrive_pipeline_tests.ingest.entities import COLUMNS, LABELS, SYSTEM, THINGS
 
 OLD, NEW = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
 
@@ -379,3 +379,32 @@ def test_two_entities_do_not_mix(loader: RawLoader) -> None:
 
     assert [row["words"] for row in loader.rows()] == ["thing"]
     assert [row["words"] for row in loader.rows(LABELS)] == ["label"]
+
+
+@pytest.mark.slow
+def test_tables_and_columns_of_raw_say_what_they_are(loader: RawLoader) -> None:
+    """Also a column that came later; raw showed the names of the CRM alone."""
+    first = replace(THINGS, columns=THINGS.columns[:-1])
+    loader.put(record(id=1), entity=first)
+    loader.put(record(id=1, tree={}))
+
+    with loader.warehouse.connect() as connection:
+        described = dict(connection.execute(DESCRIPTIONS, ["things"]).fetchall())
+
+    assert described.pop("") == THINGS.description
+    assert described == {
+        **{column.name: column.description for column in (THINGS.key, *THINGS.columns)},
+        "extra": "Keys that are not declared, and misfit values.",
+        "_dlt_load_id": "The load that wrote the row last, named by the time at which it began.",
+    }
+
+
+DESCRIPTIONS = f"""
+select coalesce(pg_attribute.attname, ''), pg_description.description
+from pg_catalog.pg_description
+left join pg_catalog.pg_attribute
+    on pg_attribute.attrelid = pg_description.objoid
+    and pg_attribute.attnum = pg_description.objsubid
+    and pg_attribute.attnum > 0
+where pg_description.objoid = to_regclass(format('{Scope(ACME, SYSTEM).raw_schema}.%%I', %s::text))
+"""

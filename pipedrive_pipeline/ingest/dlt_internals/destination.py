@@ -240,12 +240,24 @@ class LosslessPostgresClient(PostgresClient):
     def _get_table_update_sql(
         self, table_name: str, new_columns: Any, generate_alter: bool
     ) -> list[str]:
-        """Statements of dlt's; a table that they make is stored as `STORAGE` says."""
+        """Statements of dlt's, and comments; a table that they make is stored as `STORAGE` says."""
         statements = super()._get_table_update_sql(table_name, new_columns, generate_alter)
+        table = self.sql_client.make_qualified_table_name(table_name)
+        comments = [
+            _comment(f"column {table}.{self.sql_client.escape_column_name(column['name'])}", text)
+            for column in new_columns
+            if (text := column.get("description"))
+        ]
         if generate_alter:
-            return statements
+            return [*statements, *comments]
+        if text := self.prepare_load_table(table_name).get("description"):
+            comments.insert(0, _comment(f"table {table}", text))
         create, *others = statements
-        return [f"{create} {STORAGE}", *others]
+        return [f"{create} {STORAGE}", *others, *comments]
+
+
+def _comment(of: str, text: str) -> str:
+    return f"comment on {of} is {sql.Literal(text).as_string()}"
 
 
 class lossless_postgres(postgres):  # noqa: N801 - dlt names a destination by its class, in lower case

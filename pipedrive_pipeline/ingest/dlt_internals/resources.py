@@ -17,6 +17,7 @@ from pipedrive_pipeline.ingest.dlt_internals import copy_file
 from pipedrive_pipeline.ingest.dlt_internals.destination import HISTORY_HINT
 from pipedrive_pipeline.ingest.history import history_columns
 
+LOAD_ID_MEANING = "The load that wrote the row last, named by the time at which it began."
 UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
 
 _DLT_TYPES: dict[str, dict[str, Any]] = {
@@ -67,8 +68,10 @@ def resource_of(
         write_disposition="append" if is_new else UPSERT,
         schema_contract={"tables": "evolve", "columns": "evolve", "data_type": "freeze"},
     )
+    hints: dict[str, Any] = {"description": entity.description}
     if entity.history:
-        resource.apply_hints(additional_table_hints={HISTORY_HINT: dict(history_columns(entity))})
+        hints[HISTORY_HINT] = dict(history_columns(entity))
+    resource.apply_hints(additional_table_hints=hints)
     return resource
 
 
@@ -79,7 +82,7 @@ def _columns(entity: Entity) -> Any:
         entity.key.name: key,
         **{column.name: _hints(column) for column in entity.columns},
         EXTRA: extra,
-        copy_file.LOAD_ID: dlt_load_id_column(),
+        copy_file.LOAD_ID: {**dlt_load_id_column(), "description": LOAD_ID_MEANING},
     }
 
 
