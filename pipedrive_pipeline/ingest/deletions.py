@@ -33,7 +33,16 @@ create table {table} (
     _dlt_load_id text not null,
     primary key (entity, id)
 );
-comment on table {table} is 'Records that are gone at the source; their rows stay where they were.';
+comment on table {table} is
+    'Records that are gone at the source; a mark is taken back when the record is seen again.';
+comment on column {table}.entity is 'Kind of the record: the name of its table.';
+comment on column {table}.id is 'Its key.';
+comment on column {table}.reason is
+    'deleted, merged, converted into another kind of record, or invisible: the connected user may '
+    'not see it any more.';
+comment on column {table}.merged_into is 'The id that it was merged into.';
+comment on column {table}.seen_at is 'When it was first seen to be gone.';
+comment on column {table}._dlt_load_id is 'The marking that put it here.';
 """,
 )
 NO_TIMES: Mapping[str, datetime | None] = MappingProxyType({})

@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pipedrive_pipeline.connectors.contract import HISTORY_COLUMNS, Entity
+from pipedrive_pipeline.connectors.contract import HISTORY_COLUMNS, Column, Entity
 from pipedrive_pipeline.ingest.deletions import ANNOUNCE
 from pipedrive_pipeline.ingest.sanitise import json_text
 from pipedrive_pipeline.scope import Scope
@@ -114,6 +114,10 @@ class Histories:
                 comment=sql.Literal(
                     f"{entity.label}: former values of {', '.join(entity.history)}."
                 ),
+                meanings=sql.SQL(" ").join(
+                    _meaning(schema, table, column)
+                    for column in (*HISTORY_COLUMNS, *entity.history_columns)
+                ),
             )
         )
         if is_there(connection, schema, entity.name):
@@ -135,12 +139,20 @@ class Histories:
         for column in (*HISTORY_COLUMNS, *entity.history_columns):
             if column.name not in present:
                 connection.execute(
-                    sql.SQL("alter table {} add column {} {}").format(
+                    sql.SQL("alter table {} add column {} {}; {}").format(
                         sql.Identifier(schema, table),
                         sql.Identifier(column.name),
                         sql.SQL(column.type.value),
+                        _meaning(schema, table, column),
                     )
                 )
+
+
+def _meaning(schema: str, table: str, column: Column) -> sql.Composed:
+    """The statement that says what a column of a history is."""
+    return sql.SQL("comment on column {}.{} is {};").format(
+        sql.Identifier(schema, table), sql.Identifier(column.name), sql.Literal(column.description)
+    )
 
 
 def appending(
@@ -209,6 +221,8 @@ create table {table} (
 create index on {table} ({key}, history_id);
 create index on {table} (_dlt_load_id);
 comment on table {table} is {comment};
+comment on column {table}._dlt_load_id is 'The load that put it here.';
+{meanings}
 """
 
 _FIRST_VERSIONS = """

@@ -27,7 +27,12 @@ create table {table} (
     cursor jsonb,
     plan jsonb
 );
-comment on table {table} is 'Where the next read of each entity begins.';
+comment on table {table} is
+    'Where the next read of each kind of record begins; without a row, everything is read again.';
+comment on column {table}.entity is 'Kind of the record: the name of its table.';
+comment on column {table}.cursor is
+    'How far the last complete read came, in the words of the connector.';
+comment on column {table}.plan is 'Where an unfinished read of everything goes on.';
 """,
 )
 

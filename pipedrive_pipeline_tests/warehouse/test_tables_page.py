@@ -13,7 +13,10 @@ import pytest
 
 from pipedrive_pipeline.connectors.contract import HISTORY_COLUMNS, Entity, System
 from pipedrive_pipeline.connectors.registry import systems
+from pipedrive_pipeline.ingest import deletions, read_positions
+from pipedrive_pipeline.ingest.own_tables import prepare
 from pipedrive_pipeline.marts import declared, publish_views
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import PROJECT_ROOT
 from pipedrive_pipeline.warehouse.catalog import Relation, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -59,31 +62,6 @@ RAW = """\
 One row per record, one column per declared key; `extra` (jsonb) holds every other key,
 `_dlt_load_id` (text) names the load. dlt's own tables (`_dlt_…`) are in the same schema.
 """
-DELETIONS = """\
-### raw_{key}_&lt;tenant&gt;.deletions
-
-Records that are gone at the source; a mark is taken back when the record is seen again.
-
-| column | type | meaning |
-|---|---|---|
-| entity | text | Kind of the record: the name of its table. |
-| id | text | Its key. |
-| reason | text | deleted, merged or invisible (the connected user may not see it any more). |
-| merged_into | text | The id that it was merged into. |
-| seen_at | timestamptz | When it was first seen to be gone. |
-| \\_dlt_load_id | text | The marking that put it here. |
-"""
-READ_POSITIONS = """\
-### raw_{key}_&lt;tenant&gt;.read_positions
-
-Where the next read of each kind of record begins; without a row, everything is read again.
-
-| column | type | meaning |
-|---|---|---|
-| entity | text | Kind of the record: the name of its table. |
-| cursor | jsonb | How far the last complete read came, in the words of the connector. |
-| plan | jsonb | Where an unfinished read of everything goes on. |
-"""
 INTEGRATION = """\
 ## integration: who is connected, what is synced when, what happened
 
@@ -105,7 +83,7 @@ def page_of(warehouse: Warehouse) -> str:
         CRM,
         picture(),
         *map(_relation, crm),
-        *(part for system in documented for part in _raw(system)),
+        *(part for system in documented for part in _raw(system, own_tables(warehouse, system))),
         INTEGRATION,
         *map(_relation, integration),
     ]
@@ -131,6 +109,14 @@ def described(warehouse: Warehouse) -> tuple[list[Relation], list[Relation], lis
             relations(connection, name) for name in (ACME.analytics_schema, "crm", "integration")
         )
     return views, crm, integration
+
+
+def own_tables(warehouse: Warehouse, system: System) -> list[Relation]:
+    """Returns the tables of a tenant's raw schema that are made without an entity."""
+    scope = Scope(ACME, system.key)
+    prepare(warehouse, scope, (deletions.TABLE, read_positions.TABLE))
+    with warehouse.transaction() as connection:
+        return relations(connection, scope.raw_schema)
 
 
 @pytest.mark.generated
@@ -182,15 +168,14 @@ def _relation(relation: Relation) -> str:
     return _section(f"{schema}.{relation.name}", relation.comment, rows)
 
 
-def _raw(system: System) -> Iterator[str]:
-    facts = {"key": system.key, "label": system.label}
-    yield RAW.format(**facts)
+def _raw(system: System, own: list[Relation]) -> Iterator[str]:
+    """The sections of a system's raw tables; ``own`` are those that are no entity's."""
+    yield RAW.format(key=system.key, label=system.label)
     for entity in system.entities:
         yield _entity(system.key, entity)
         if entity.history:
             yield _history(system.key, entity)
-    yield DELETIONS.format(**facts)
-    yield READ_POSITIONS.format(**facts)
+    yield from map(_relation, own)
 
 
 def _entity(system: str, entity: Entity) -> str:
