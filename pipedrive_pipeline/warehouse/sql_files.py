@@ -103,7 +103,7 @@ def view_files() -> tuple[SqlFile, ...]:
 
 
 def view_function_files() -> tuple[SqlFile, ...]:
-    """The functions of one tenant that read its views, by name."""
+    """The functions of one tenant that read its views or are read by them, by name."""
     return _folder("views/functions")
 
 

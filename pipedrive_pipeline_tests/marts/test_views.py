@@ -74,10 +74,46 @@ def test_live_rows_and_marked_rows_are_apart(analyst: psycopg.Connection) -> Non
 
 
 @pytest.mark.slow
+def test_an_analyst_reads_every_view(analyst: psycopg.Connection) -> None:
+    """`sync_status` read a view that checks the rights of its reader: it refused every analyst."""
+    for view in VIEWS:
+        analyst.execute(f"select * from analytics_acme.{view}".encode())
+
+
+@pytest.mark.slow
+def test_the_status_that_an_analyst_sees_is_of_the_own_tenant(
+    published: Warehouse, analyst: psycopg.Connection
+) -> None:
+    """A function reads it with the rights of its owner, who sees every tenant."""
+    with published.transaction() as connection:
+        connection.execute(
+            """
+            with run as (
+                insert into integration.runs (tenant_id, system, sync_type, trigger)
+                values
+                    ('acme', 'pipedrive', 'full', 'manual'),
+                    ('bravo', 'pipedrive', 'full', 'manual')
+                returning tenant_id, id, started_at
+            )
+            insert into integration.run_entities
+                (tenant_id, run_id, system, entity, started_at, status)
+            select
+                run.tenant_id, run.id, 'pipedrive', 'of ' || run.tenant_id, run.started_at, 'failed'
+            from run
+            """
+        )
+
+    seen = analyst.execute("select entity from analytics_acme.sync_status").fetchall()
+
+    assert seen == [("of acme",)]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table",
     [
         "analytics_bravo.customers",
+        "analytics_bravo.sync_status_rows()",
         "crm.customers",
         "integration.connections",
         "integration.sync_logs",

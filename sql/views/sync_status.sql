@@ -1,25 +1,24 @@
 -- How fresh and how complete the synced rows are.
 -- Grain: one row per system and entity that was ever read.
--- Reads: integration.entity_status.
--- Needs: the tenant's analytics schema first on search_path, pipeline.tenant_id set.
+-- Reads: sync_status_rows.
+-- Needs: the tenant's analytics schema first on search_path.
 --
--- As in customers.sql, the tenant's slug replaces the setting; the view is a security barrier.
+-- In the files of this folder a literal replaces each setting; a view is a security barrier.
 create or replace view sync_status
 with (security_barrier = true) as
 select
-    entity_status.entity,
-    entity_status.as_of,
-    entity_status.rows,
-    entity_status.missing,
-    entity_status.last_sweep_at,
-    now() - entity_status.last_sweep_at as last_sweep_age,
-    entity_status.system,
-    entity_status.mart,
-    entity_status.state,
-    entity_status.reason,
-    entity_status.last_read_at
-from integration.entity_status
-where entity_status.tenant_id = current_setting('pipeline.tenant_id');
+    status.entity,
+    status.as_of,
+    status.rows,
+    status.missing,
+    status.last_sweep_at,
+    now() - status.last_sweep_at as last_sweep_age,
+    status.system,
+    status.mart,
+    status.state,
+    status.reason,
+    status.last_read_at
+from sync_status_rows() as status;
 
 comment on view sync_status is
     'How fresh and how complete the synced rows are, per entity of each source.';

@@ -176,13 +176,13 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> list[str]:
 
 def _drop(connection: psycopg.Connection, schema: str) -> None:
     """Drops a schema with its tables, views and our functions; `cascade` would drop an app's."""
-    ours = [file.name for file in view_function_files()]
-    for (function,) in connection.execute(_FUNCTIONS, [schema, ours]).fetchall():
-        connection.execute(sql.SQL("drop function {}").format(sql.SQL(function)))
     relations = connection.execute(_RELATIONS, [schema]).fetchall()
     for kind, names in relations:
         tables = sql.SQL(", ").join(sql.Identifier(schema, name) for name in names)
         connection.execute(sql.SQL("drop {} {}").format(sql.SQL(kind), tables))
+    ours = [file.name for file in view_function_files()]
+    for (function,) in connection.execute(_FUNCTIONS, [schema, ours]).fetchall():
+        connection.execute(sql.SQL("drop function {}").format(sql.SQL(function)))
     connection.execute(sql.SQL("drop schema if exists {}").format(sql.Identifier(schema)))
 
 
@@ -216,7 +216,7 @@ _ROWS_OF_A_TENANT = (
     ("integration", "connections"),
 )
 
-# Before the views that they read.
+# After the views that call them; their text names views, which makes them depend on none.
 _FUNCTIONS = """
 select pg_proc.oid::regprocedure::text
 from pg_catalog.pg_proc
