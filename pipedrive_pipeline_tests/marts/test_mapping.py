@@ -374,6 +374,43 @@ def test_a_preview_shows_before_and_after_and_writes_nothing(synced: RawTables) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wanted", [{}, {STAFF: "customer_number"}])
+def test_a_preview_shows_what_a_removed_entry_gives_back(
+    synced: RawTables, wanted: dict[str, str]
+) -> None:
+    """Website returns to its own value; customer_number, which has none, keeps what it has."""
+    save(synced, {NUMBER: "website", BRANCH: "customer_number"})
+    build(synced.warehouse, Scope(ACME, SYSTEM))
+
+    preview = mapping.preview(synced.warehouse, Scope(ACME, SYSTEM), {"organizations": wanted})
+    save(synced, wanted)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
+
+    first = preview.rows["customers"][0]
+    assert first["before"]["website"] == "K-1"
+    assert first["after"]["website"] == "https://acme.example"
+    assert first["after"].items() <= rows(synced.warehouse)[0].items()
+    assert rows(synced.warehouse)[0]["customer_number"] == ("120" if wanted else "Bau")
+
+
+@pytest.mark.slow
+def test_a_preview_counts_no_value_of_a_field_that_is_gone(synced: RawTables) -> None:
+    """Raw has its last values, and a build does not read them."""
+    other = key_of("Nummer")
+    wanted = {
+        NUMBER: {"target": "customer_number", "precedence": 2},
+        other: {"target": "customer_number", "precedence": 1},
+    }
+    synced.load(organization_fields=[custom("Nummer")])
+    synced.mark("organization_fields", NUMBER)
+    build(synced.warehouse, Scope(ACME, SYSTEM))
+
+    preview = mapping.preview(synced.warehouse, Scope(ACME, SYSTEM), {"organizations": wanted})
+
+    assert {entry.source: entry.filled for entry in preview.coverage} == {NUMBER: 0, other: 0}
+
+
+@pytest.mark.slow
 def test_a_renamed_option_of_a_mapped_field_arrives(synced: RawTables) -> None:
     """It bumps no record; the definitions alone say so."""
     save(synced, {BRANCH: "industry"})

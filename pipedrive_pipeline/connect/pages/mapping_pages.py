@@ -193,7 +193,7 @@ def _page(
         draft=draft,
         changes=changes,
         effect=effect,
-        effect_targets=_targets(sheet, draft, changes),
+        effect_targets=_targets(sheet, draft, changes, effect),
         outdated=outdated,
         saved=saved,
         is_sent=is_sent,
@@ -220,11 +220,14 @@ def _versions(editing: Editing) -> tuple[int, list[tuple[mappings.Version, list[
     ]
 
 
-def _targets(sheet: Sheet, draft: Draft, changes: Sequence[Difference]) -> list[str]:
+def _targets(
+    sheet: Sheet, draft: Draft, changes: Sequence[Difference], effect: mappings.Preview | None
+) -> list[str]:
     """The columns of the preview: those that change, else the first that are mapped."""
     changed = [each.entry.target for each in changes if each.entry.entity == sheet.entity]
     mapped = [entry.target for entry in draft.entries.values()]
-    still = set(mapped)
+    shown = effect.rows.values() if effect else ()
+    still = set(mapped).union(*(row["after"] for rows in shown for row in rows))
     return [*dict.fromkeys(t for t in changed or mapped if t in still)][:COLUMNS_SHOWN]
 
 

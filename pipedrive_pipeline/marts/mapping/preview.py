@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,8 +22,9 @@ from pipedrive_pipeline.marts.mapping.expressions import (
     mapped_source,
     sources_of,
 )
-from pipedrive_pipeline.marts.mapping.form import Entry
+from pipedrive_pipeline.marts.mapping.form import Entry, Mapping
 from pipedrive_pipeline.marts.mapping.mapped_sources import unusable_entries
+from pipedrive_pipeline.marts.mapping.store import active
 from pipedrive_pipeline.marts.mapping.validation import validated
 from pipedrive_pipeline.marts.raw import raw_transaction
 from pipedrive_pipeline.marts.sources import MartSource, mart_sources
@@ -88,24 +90,35 @@ def preview(warehouse: Warehouse, scope: Scope, text: Any, *, entity: str | None
         mapping = validated(scope, text, fields)
         sources = sources_of(connection, scope, mapping, fields)
         in_use = replace(sources, unused=frozenset(unusable_entries(scope, mapping, fields)))
+        before = active(connection, scope).mapping
         for mart in mart_sources(scope.system):
             if not mart.defined_by or entity not in {None, mart.entity}:
                 continue
-            if entries := mapping.of(mart.entity):
-                rows[mart.name] = _rows(connection, mart, in_use)
-                coverage += [_coverage(connection, entry, mart, sources) for entry in entries]
+            mapped = mapped_source(mart, in_use)
+            if columns := _columns(mapped, before):
+                rows[mart.name] = _rows(connection, mapped, columns)
+            for entry in mapping.of(mart.entity):
+                found = _coverage(connection, entry, mart, sources)
+                if entry.name in in_use.unused:  # raw has the last values of a field that is gone
+                    found = replace(found, filled=0, refused=0, refused_examples=())
+                coverage.append(found)
         connection.rollback()
     return Preview(rows, tuple(coverage))
 
 
+def _columns(mart: MartSource, before: Mapping) -> list[str]:
+    """Returns the columns that the mapping fills, and those that get their own values back."""
+    released = [entry.target for entry in before.of(mart.entity) if entry.target in mart.columns]
+    return [*dict.fromkeys((*mart.mapped, *released))]
+
+
 def _rows(
-    connection: psycopg.Connection, mart: MartSource, sources: Sources
+    connection: psycopg.Connection, mart: MartSource, columns: Sequence[str]
 ) -> list[dict[str, Any]]:
-    mapped = mapped_source(mart, sources)
     pairs = [
         sql.SQL("{}::text, to_jsonb({})").format(sql.Literal(name), sql.Identifier(side, name))
         for side in ("stored", "source")
-        for name in mapped.mapped
+        for name in columns
     ]
     half = len(pairs) // 2
     query = sql.SQL(
@@ -116,10 +129,10 @@ def _rows(
         " order by (shown.before is distinct from shown.after) desc, shown.remote_id asc"
         " limit {limit}"
     ).format(
-        name=sql.SQL("source.name" if "name" in mapped.outputs else "null::text"),
+        name=sql.SQL("source.name" if "name" in mart.outputs else "null::text"),
         before=sql.SQL(", ").join(pairs[:half]),
         after=sql.SQL(", ").join(pairs[half:]),
-        source=built_rows(mapped, EVERY_ID),
+        source=built_rows(mart, EVERY_ID),
         table=mart.identifier,
         is_own=mart.of_tenant("stored"),
         limit=sql.Literal(ROWS),
