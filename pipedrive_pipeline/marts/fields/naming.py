@@ -41,7 +41,10 @@ _RESERVED_WORDS = (
     "when where window with within without xmlattributes xmlconcat xmlelement xmlexists "
     "xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable year "
 )
-RESERVED = frozenset(_RESERVED_WORDS.split())
+# Columns that every table has already: `create table … as select *` refuses these names.
+# https://www.postgresql.org/docs/current/ddl-system-columns.html (read 2026-11)
+_SYSTEM_COLUMNS = "cmax cmin ctid tableoid xmax xmin"
+RESERVED = frozenset(f"{_RESERVED_WORDS} {_SYSTEM_COLUMNS}".split())
 
 
 def readable(text: str) -> str:
