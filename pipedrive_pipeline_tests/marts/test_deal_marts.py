@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -746,3 +747,19 @@ def test_an_audit_of_a_new_mart_stops_a_build(
 
     assert breach.value.rule == rule
     assert rows(warehouse, "deals") == {}
+
+
+@pytest.mark.slow
+def test_a_price_with_a_currency_of_any_length_stops_no_build(raw: RawTables) -> None:
+    """The id of a price names its currency, and an index holds 2,700 bytes of it."""
+    odd = [sha256(str(number).encode()).hexdigest() * 100 for number in range(2)]
+    texts = [*odd, "".join(sha256(str(number).encode()).hexdigest() for number in range(100))]
+    prices = [{"price": 1, "currency": text} for text in ("EUR", *texts)]
+    raw.load(products=[stamped(id=1, name="Drill", prices=prices)])
+
+    built(raw.warehouse)
+
+    found = rows(raw.warehouse, "product_prices")
+    assert [row["currency"] for row in found.values()].count("EUR") == 1
+    assert {row["currency"] for row in found.values()} == {"EUR", *texts}
+    assert "1/EUR" in found

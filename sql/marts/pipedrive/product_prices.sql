@@ -6,7 +6,17 @@
 -- Needs: nothing else.
 select
     product.id as record_id,
-    concat_ws('/', product.id, product.variation_id, price.currency, price.same_number) as remote_id,
+    -- An id is indexed: a text longer than an index holds would stop the whole build.
+    concat_ws(
+        '/',
+        product.id,
+        product.variation_id,
+        case
+            when length(price.currency) <= 100 then price.currency
+            else md5(price.currency)
+        end,
+        price.same_number
+    ) as remote_id,
     product.id::text as product_remote_id,
     product.variation_id::text as variation_remote_id,
     product.variation_name as variation_name,
