@@ -40,7 +40,8 @@ def month_of(time: datetime) -> date:
 def analyst(postgres: str, template: str) -> Iterator[MartRows]:
     """A session of acme's analyst: four deals in a pipeline of two stages, and their surroundings.
 
-    Kran is in its stage for 20 days, Lift for 5; Ramp was won, Mast was lost.
+    Kran is in its stage for 20 days, Lift for 5; Ramp was won, Mast was lost. A fifth deal is open
+    and archived: no question is about it.
     """
     with databases.database(postgres, template=template) as url:
         warehouse = Warehouse(url)
@@ -83,6 +84,11 @@ def fill(marts: MartRows) -> None:
         "deals", name="Mast", status="lost", amount=300, owner_id=ben, stage_id=new,
         remote_created_at=ago(50), lost_at=LOST_AT, lost_reason="too dear",
         **{**facts, "currency": "USD"},
+    )  # fmt: skip
+    marts.add(
+        "deals", name="Archived", status="open", amount=7_000, customer_id=nord, owner_id=ada,
+        stage_id=new, remote_created_at=ago(90), is_archived=True, archived_at=ago(80),
+        expected_close_date=NEXT_MONTH, **facts,
     )  # fmt: skip
     marts.visit(kran, new, ago(60), ago(20))
     marts.visit(kran, offer, ago(20), None)

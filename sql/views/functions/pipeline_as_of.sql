@@ -97,6 +97,7 @@ $function$;
 comment on function pipeline_as_of(date) is
     'What was in the pipeline at the end of a day in the time zone of the tenant: deals that were '
     'open, by stage and currency, as far as deal_stage_history reaches back. Deals that are gone '
-    'at the source since are counted, if they were read before. Amounts are those with which the '
+    'at the source since are counted, if they were read before; a deal that was archived or deleted '
+    'for a while and is back is counted for that while too. Amounts are those with which the '
     'deals came into the stage where that is known, otherwise and in the stage where they are now '
     'those of today.';
