@@ -51,7 +51,7 @@ class Rejections:
         whose, values = self._whose(batch.entity), batch.rejected_values
         columns = {
             "keys": batch.json_texts(batch.entity.key.name),
-            "fields": raw_fields(batch.entity),
+            "fields": _fields_judged_here(batch.entity),
             "listed_ids": [value.record_id for value in values],
             "listed_fields": [value.field for value in values],
             "values": [value.value[:VALUE_LENGTH] for value in values],
@@ -108,6 +108,15 @@ def raw_fields(entity: Entity) -> list[str]:
     """The fields whose values raw may reject; a JSON column takes any value."""
     columns = (entity.key, *entity.columns)
     return [column.name for column in columns if column.type is not ColumnType.JSON]
+
+
+def _fields_judged_here(entity: Entity) -> list[str]:
+    """The fields of which only raw says whether a value fits; the marts judge those with a shape.
+
+    A record that did not change is judged by no build, so an entry of the marts must stay.
+    """
+    shaped = {column.name for column in entity.columns if column.shape}
+    return [name for name in raw_fields(entity) if name not in shaped]
 
 
 def strike_values(

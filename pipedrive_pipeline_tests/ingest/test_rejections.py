@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,26 @@ def test_a_repaired_record_that_is_equal_to_its_row_is_struck_off_too(loader: Ra
     loader.put(record(id=7, whole=12))
 
     assert listed(loader) == []
+
+
+@pytest.mark.slow
+def test_what_the_marts_list_stays_when_the_record_is_read_again(loader: RawLoader) -> None:
+    """No build judges a record that did not change; the next sync used to empty the list."""
+    day = next(column for column in THINGS.columns if column.name == "words")
+    others = tuple(column for column in THINGS.columns if column != day)
+    things = replace(THINGS, columns=(replace(day, shape="day"), *others))
+    loader.put(record(id=7, words="2026-02-30"), entity=things)
+    with loader.warehouse.transaction(tenant=ACME) as connection:
+        connection.execute(
+            "insert into integration.rejected_values"
+            " (tenant_id, system, entity, record_id, field, value, reason)"
+            " values ('acme', %s, 'things', '7', 'words', '\"2026-02-30\"', 'is no day')",
+            [SYSTEM],
+        )
+
+    loader.put(record(id=7, words="2026-02-30"), entity=things)
+
+    assert listed(loader) == [("7", "words", '"2026-02-30"')]
 
 
 def test_only_the_version_that_is_stored_is_listed(loader: RawLoader) -> None:
