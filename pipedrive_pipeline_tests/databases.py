@@ -64,7 +64,7 @@ def warehouse_at(url: str) -> Warehouse:
 
 def close_kept(url: str) -> None:
     """Closes what the warehouses of this database keep open."""
-    for idle in _KEPT.pop(url, []):
+    for idle in _KEPT.get(url, []):  # a database may be made again under its name
         while idle:
             idle.pop()[0].close()
 
