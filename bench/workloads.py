@@ -218,12 +218,16 @@ def chart(points: list[tuple[int, float, float]]) -> str:
     line = " ".join(f"{x:.0f},{y:.0f}" for x, y, _ in places)
     dots = "".join(
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="4"/>'
-        f'<text x="{x - 8:.0f}" y="{y - 8:.0f}" text-anchor="end">{text}</text>'
+        + (
+            f'<text x="{x + 10:.0f}" y="{y + 9:.0f}">{text}</text>'
+            if x < width / 2
+            else f'<text x="{x - 10:.0f}" y="{y + 4:.0f}" text-anchor="end">{text}</text>'
+        )
         for x, y, text in places
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="11">'
+        'font-family="sans-serif" font-size="10">'
         "<title>Seconds of a first load by persons</title>"
         f'<path d="M{left},20 V{height - bottom} H{width - 20}" fill="none" stroke="#888"/>'
         f'<polyline points="{line}" fill="none" stroke="#2563eb" stroke-width="2"/>{dots}'
