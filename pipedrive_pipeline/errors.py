@@ -300,13 +300,18 @@ def lost_database(error: BaseException) -> DatabaseUnavailable | None:
         }
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or NO_CONNECTION
         if names & OPERATIONAL and state.startswith(LOST_CONNECTION):
-            reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
             return DatabaseUnavailable(
-                f"Postgres refused or ended a connection ({reason}); nothing was half written, "
-                "run it again. DATABASE_URL and DAGSTER_DATABASE_URL say where it is."
+                f"Postgres refused or ended a connection ({first_line(cause)}); nothing was half "
+                "written, run it again. DATABASE_URL and DAGSTER_DATABASE_URL say where it is."
             )
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of Postgres's message; it never contains a row (those are in `detail`)."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
 
 
 OPERATIONAL: Final = {"psycopg.OperationalError", "psycopg2.OperationalError"}

@@ -99,7 +99,7 @@ def dagster_environment(session: CommandSession) -> dict[str, str]:
                 connection.execute(f"create schema if not exists {DAGSTER_SCHEMA}")
     return {
         "DAGSTER_HOME": str(_dagster_home(settings.pipeline_home)),
-        "DAGSTER_DATABASE_URL": url,
+        urls.DAGSTER_SETTING: url,
         "DAGSTER_EVENT_BATCH_SIZE": str(PLANNED_EVENTS_MAX),
         "PIPELINE_HOME": str(settings.pipeline_home),
         "SCHEDULES": settings.schedules,

@@ -23,11 +23,11 @@ from sqlalchemy import Engine, Pool, event
 from sqlalchemy.exc import DisconnectionError
 
 from pipedrive_pipeline.defs.event_log import EventLogStorage
-from pipedrive_pipeline.errors import DatabaseUnavailable
+from pipedrive_pipeline.errors import DatabaseUnavailable, first_line
 from pipedrive_pipeline.warehouse import sessions, urls
-from pipedrive_pipeline.warehouse.database import Warehouse, first_line
+from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.urls import DAGSTER_SETTING
 
-SETTING = "DAGSTER_DATABASE_URL"
 LAST_TABLE_MADE = "job_ticks"  # of the last storage
 IDLE_SECONDS_MAX = 30  # since it was opened; a firewall may forget an idle connection
 
@@ -63,7 +63,7 @@ class Storage(DagsterPostgresStorage):
             event.listen(Engine, "do_connect", connect)
             event.listen(Pool, "checkout", refuse_closed)
         return cls(
-            urls.url_of(urls.facts_of(pg_url_from_config(config_value), SETTING)),
+            urls.url_of(urls.facts_of(pg_url_from_config(config_value), DAGSTER_SETTING)),
             config_value.get("should_autocreate_tables", True),
             inst_data,
         )
@@ -77,7 +77,7 @@ def _named_outage(url: str) -> Iterator[None]:
         reason = first_line(getattr(error.__cause__, "orig", None) or error)
         raise DatabaseUnavailable(
             f"Dagster's storage, {Warehouse(url).place}, cannot be reached ({reason}); check "
-            f"{SETTING} or, where it is not set, DATABASE_URL."
+            f"{DAGSTER_SETTING} or, where it is not set, DATABASE_URL."
         ) from error
 
 

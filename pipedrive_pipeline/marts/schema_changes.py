@@ -14,7 +14,7 @@ import psycopg
 
 from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts import api_ddl, ddl
-from pipedrive_pipeline.marts.declared import MARTS, SCHEMA, Mart
+from pipedrive_pipeline.marts.declared import MARTS, SCHEMA, DeclaredColumn, Generated, Mart
 from pipedrive_pipeline.warehouse.catalog import Relation, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import head, is_newer
@@ -34,13 +34,13 @@ def changes(connection: psycopg.Connection, marts: Sequence[Mart] = MARTS) -> st
         BadInput: a column has another type than declared; such a change is written by hand.
     """
     tables = {table.name: table for table in relations(connection, SCHEMA)}
-    missing = [each for each in marts if each.name not in tables]
-    statements = [ddl.table_text(each) for each in missing]
-    statements += [ddl.foreign_key(each, link) for each in missing for link in each.links]
+    new = [each for each in marts if each.name not in tables]
+    statements = [ddl.table_text(each) for each in new]
+    statements += [ddl.foreign_key(each, link) for each in new for link in each.links]
     for each in marts:
         if each.name in tables:
             statements += _column_changes(each, tables[each.name])
-    if missing:
+    if new:
         statements.append(ddl.live_rows(marts))
     statements += _api_changes(connection, marts)
     return "\n".join(statements)
@@ -54,12 +54,8 @@ def missing(connection: psycopg.Connection, marts: Sequence[Mart] = MARTS) -> li
         if each.name not in tables:
             names.append(f"{SCHEMA}.{each.name}")
             continue
-        existing = {column.name for column in tables[each.name].columns}
-        names += [
-            f"{SCHEMA}.{each.name}.{column.name}"
-            for column in each.all_columns
-            if column.name not in existing
-        ]
+        absent = _absent_columns(each, tables[each.name])
+        names += [f"{SCHEMA}.{each.name}.{column.name}" for column in absent]
     return names
 
 
@@ -100,9 +96,14 @@ def write_next(
     return path
 
 
+def _absent_columns(each: Mart, table: Relation) -> list[DeclaredColumn | Generated]:
+    existing = {column.name for column in table.columns}
+    return [column for column in each.all_columns if column.name not in existing]
+
+
 def _column_changes(each: Mart, table: Relation) -> Iterator[str]:
     existing = {column.name: column for column in table.columns}
-    added = [column for column in each.all_columns if column.name not in existing]
+    added = _absent_columns(each, table)
     for column in each.all_columns:
         known = existing.get(column.name)
         if known and known.type != ddl.TYPE_NAMES.get(column.type, column.type):

@@ -87,7 +87,7 @@ def note(
     )
 
 
-_LISTED = """
+_ENTRIES = """
 select
     audit_log.id,
     audit_log.at,
@@ -98,6 +98,9 @@ select
     audit_log.before,
     audit_log.after
 from integration.audit_log
+"""
+_LISTED = f"""
+{_ENTRIES}
 where audit_log.tenant_id = %(tenant)s
     and (
         %(before)s::bigint is null
@@ -112,17 +115,8 @@ order by audit_log.at desc, audit_log.id desc
 limit %(limit)s::integer
 """
 
-_NEWEST = """
-select
-    audit_log.id,
-    audit_log.at,
-    audit_log.who,
-    audit_log.tenant_id,
-    audit_log.action,
-    audit_log.subject,
-    audit_log.before,
-    audit_log.after
-from integration.audit_log
+_NEWEST = f"""
+{_ENTRIES}
 where %(tenant)s::text is null
     or audit_log.tenant_id = %(tenant)s
 order by audit_log.at desc, audit_log.id desc

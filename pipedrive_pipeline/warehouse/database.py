@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors, sql
 
-from pipedrive_pipeline.errors import DatabaseUnavailable, DiskFull
+from pipedrive_pipeline.errors import DatabaseUnavailable, DiskFull, first_line
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse import locks, sessions, urls
@@ -263,9 +263,3 @@ def become_app(connection: psycopg.Connection, tenant: Tenant) -> None:
 def set_local(connection: psycopg.Connection, name: str, value: str) -> None:
     """Sets a setting for the rest of the transaction only."""
     connection.execute("select set_config(%s, %s, true)", (name, value))
-
-
-def first_line(error: Exception) -> str:
-    """The first line of Postgres's message; it never contains a row (those are in `detail`)."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__

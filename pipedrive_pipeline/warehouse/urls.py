@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from pipedrive_pipeline.errors import SettingsError
 
+DAGSTER_SETTING = "DAGSTER_DATABASE_URL"
 DEFAULT_PORT = 5432
 PORTS = re.compile(r"[\d,]*")
 

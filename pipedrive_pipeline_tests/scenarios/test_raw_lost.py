@@ -9,6 +9,7 @@ from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
+from pipedrive_pipeline_tests.scenarios.test_staging_lost import lose
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 pytestmark = pytest.mark.slow
@@ -24,11 +25,6 @@ LOSSES = {
 @pytest.fixture
 def account() -> CrmAccount:
     return seeded(12, 30)
-
-
-def lose(world: World, statement: str) -> None:
-    with world.warehouse.transaction() as connection:
-        connection.execute(statement.encode())
 
 
 @pytest.mark.parametrize("loss", LOSSES)

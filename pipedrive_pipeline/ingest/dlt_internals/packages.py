@@ -22,6 +22,7 @@ from pipedrive_pipeline.errors import (
     DatabaseUnavailable,
     DiskFull,
     Superseded,
+    first_line,
     full_disk,
 )
 from pipedrive_pipeline.ingest.batches import Batch
@@ -29,7 +30,7 @@ from pipedrive_pipeline.ingest.dlt_internals.destination import Sessions, heal_s
 from pipedrive_pipeline.ingest.dlt_internals.resources import resource_of, source_of
 from pipedrive_pipeline.ingest.outcome import LoadRefused
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.warehouse.database import Warehouse, first_line
+from pipedrive_pipeline.warehouse.database import Warehouse
 
 SQLSTATE: Final = "SQLSTATE"
 DLT_NOTES: Final = ("_dlt_version", "_dlt_pipeline_state")  # dlt makes them again

@@ -23,8 +23,7 @@ from pipedrive_pipeline.vault.vault import check_keys, open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import SchemaBehind, head, require_current
 from pipedrive_pipeline.warehouse.requirements import locale_limit, require_fit
-
-DAGSTER_SETTING = "DAGSTER_DATABASE_URL"
+from pipedrive_pipeline.warehouse.urls import DAGSTER_SETTING
 
 
 @dataclass(frozen=True)
