@@ -23,10 +23,9 @@ from pipedrive_pipeline.ingest.deletions import ANNOUNCE
 from pipedrive_pipeline.ingest.history import LOAD_ID, appending, history_columns
 from pipedrive_pipeline.ingest.outcome import LoadRefused
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.warehouse.database import Warehouse, set_local
+from pipedrive_pipeline.warehouse.database import Warehouse
 
 ROWS_MAX: Final = 500  # as many records as are read by their ids in one turn
-LOCK_TIMEOUT: Final = "60s"  # a query may hold a raw table for a minute, as in a load of dlt's
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,6 @@ class FewRows:
             _refusals_named(f"{tenant}: merging {names} into {schema}"),
             self.warehouse.transaction(tenant=tenant) as connection,
         ):
-            set_local(connection, "lock_timeout", LOCK_TIMEOUT)
             load_id = str(connection.execute(_NEW_ID).fetchall()[0][0])
             if not sum([self._merge(connection, batch, load_id) for batch in batches]):
                 return None

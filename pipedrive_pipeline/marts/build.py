@@ -219,8 +219,8 @@ def build(
         is_whole: compare every row with raw, not only those that changed.
         is_verifying: check the values of all records too.
         is_confirmed: a person confirmed that many records are gone.
-        is_read_running: a run may be loading at the same time; incomplete loads stay pending,
-            although their rows so far may be built.
+        is_read_running: a run may be loading at the same time. It waits for the end of the build;
+            incomplete loads stay pending, although their rows so far may be built.
 
     Raises:
         AuditBreach: an audit found offending rows; a person must act.
@@ -272,7 +272,7 @@ def _build_once(
 ) -> MartsBuilt:
     try:
         with (
-            raw_transaction(warehouse, scope) as connection,
+            raw_transaction(warehouse, scope, is_held=is_read_running) as connection,
             parallel_transactions(warehouse, scope) as submit,
         ):
             _ensure_state(connection, scope)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import psycopg
-from psycopg import sql
+import stamina
+from psycopg import errors, sql
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import HISTORY_COLUMNS, Column
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.warehouse.catalog import tables_of
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 Columns = tuple[tuple[str, str], ...]  # name and type
+HOLD_WAIT_SECONDS: Final = 60
 LOAD_ID: Final = ("_dlt_load_id", "text")
 ADDED_COLUMNS: Final[Columns] = (("extra", "jsonb"), LOAD_ID)
 DELETIONS: Final[Columns] = (
@@ -28,14 +31,27 @@ DELETIONS: Final[Columns] = (
 
 
 @contextmanager
-def raw_transaction(warehouse: Warehouse, scope: Scope) -> Iterator[psycopg.Connection]:
+def raw_transaction(
+    warehouse: Warehouse, scope: Scope, *, is_held: bool = False
+) -> Iterator[psycopg.Connection]:
     """Yields a transaction with the tenant's raw tables on the search_path, none missing.
 
+    Args:
+        warehouse: has the tables.
+        scope: whose tables, of which system.
+        is_held: what a load wants to write there waits until the transaction ends. Otherwise each
+            statement sees what is committed by then.
+
     Raises:
+        Contended: a load had one of the tables all the time.
         Superseded: the warehouse belongs to one run, and another run has begun since.
     """
-    with warehouse.transaction(scope.tenant, (scope.raw_schema, "pg_temp")) as connection:
-        _create_missing(connection, scope.raw_schema, _tables(scope.system))
+    with warehouse.transaction(scope.tenant, ("pg_temp", scope.raw_schema)) as connection:
+        tables = _tables(scope.system)
+        present = tables.keys() & tables_of(connection, scope.raw_schema)
+        if is_held and present:
+            _hold(connection, [sql.Identifier(scope.raw_schema, name) for name in sorted(present)])
+        _create_missing(connection, {name: tables[name] for name in tables.keys() - present})
         yield connection
 
 
@@ -60,19 +76,29 @@ def _types(columns: Iterable[Column]) -> Columns:
     return tuple((column.name, column.type.value) for column in columns)
 
 
-def _create_missing(
-    connection: psycopg.Connection, schema: str, tables: Mapping[str, Columns]
-) -> None:
-    """Creates empty temporary tables for those that ``schema`` lacks, dropped on commit.
+def _hold(connection: psycopg.Connection, tables: Sequence[sql.Identifier]) -> None:
+    """Keeps others from writing to these tables until the transaction ends.
+
+    A load that waits for one of them may have another, so we do not wait for it: we ask again.
+    """
+    lock = sql.SQL("lock table {} in share mode nowait").format(sql.SQL(", ").join(tables))
+    for attempt in stamina.retry_context(
+        on=errors.LockNotAvailable,
+        attempts=None,
+        timeout=HOLD_WAIT_SECONDS,
+        wait_initial=0.05,
+        wait_max=0.5,
+    ):
+        with attempt, connection.transaction():
+            connection.execute(lock)
+
+
+def _create_missing(connection: psycopg.Connection, tables: Mapping[str, Columns]) -> None:
+    """Creates these tables as temporary ones, empty, and dropped on commit.
 
     A tenant without persons, or whose first load failed after the organizations, has marts too.
-    The tables are found because `pg_temp` follows the raw schema on the search_path.
+    `pg_temp` comes first on the search_path, so that they stay empty if a load makes the real ones.
     """
-    rows = connection.execute(
-        "select pg_tables.tablename from pg_catalog.pg_tables where pg_tables.schemaname = %s",
-        (schema,),
-    )
-    present = {row[0] for row in rows}
     created = [
         sql.SQL("create temporary table {} ({}) on commit drop").format(
             sql.Identifier("pg_temp", name),
@@ -82,7 +108,6 @@ def _create_missing(
             ),
         )
         for name, columns in tables.items()
-        if name not in present
     ]
     if created:
         connection.execute(sql.SQL("; ").join(created))

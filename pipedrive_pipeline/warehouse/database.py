@@ -62,6 +62,7 @@ class Warehouse:
     # Of the run that this warehouse belongs to: every transaction locks its rows.
     fence: Fence | None = field(default=None, kw_only=True)
     setting: str = field(default="DATABASE_URL", kw_only=True)  # where the URL is from
+    lock_seconds: int | None = field(default=None, kw_only=True)  # as every session of ours
 
     @property
     def place(self) -> str:
@@ -83,6 +84,10 @@ class Warehouse:
     def behind(self, fence: Fence) -> Warehouse:
         """The same database for one run: its transactions fail once the fence is not current."""
         return replace(self, fence=fence.and_also(self.fence))
+
+    def waiting(self, lock_seconds: int) -> Warehouse:
+        """The same database, whose transactions wait so long for a lock before they give up."""
+        return replace(self, lock_seconds=lock_seconds)
 
     def full_url(self) -> str:
         """The URL with user, password, host and port spelled out, as every library reads it.
@@ -152,6 +157,8 @@ class Warehouse:
             Superseded: this is one run's warehouse, and the run may not write any more.
         """
         settings = {"pipeline.tenant_id": tenant.slug} if tenant else {}
+        if self.lock_seconds:
+            settings["lock_timeout"] = f"{self.lock_seconds}s"
         if search_path:
             settings["search_path"] = ", ".join(
                 sql.Identifier(name).as_string() for name in search_path

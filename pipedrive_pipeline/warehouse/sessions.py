@@ -13,6 +13,8 @@ import psycopg
 
 CLIENT_ENCODING: Final = "utf8"
 LOCK_TIMEOUT_MILLISECONDS = 5_000  # an app that holds a row longer makes a writer try again
+# A load waits longer: a query of somebody, or a build of everything, may hold a raw table.
+LOAD_LOCK_SECONDS: Final = 120
 IDLE_TRANSACTION_TIMEOUT_MILLISECONDS = 600_000  # a forgotten transaction holds vacuum back
 HAS_TRANSACTION_TIMEOUT = 170_000  # server_version_num
 

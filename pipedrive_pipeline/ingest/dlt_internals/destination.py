@@ -35,7 +35,6 @@ from pipedrive_pipeline.warehouse.fences import Fence
 
 COPY_BUFFER_BYTES = 1 << 20
 HISTORY_HINT = "x-history"  # of a table: the columns whose former values are kept
-LOCK_TIMEOUT = "60s"  # a query may hold a raw table for a minute before a load gives up
 
 # A record of 2 to 8 kB stays in its row as it is. By default Postgres tries to compress it, and
 # finds little: 40 keys of random digits repeat nothing. The attempt was half the time of a COPY of
@@ -181,7 +180,9 @@ class FencedSqlClient(Psycopg2SqlClient):
         with self._conn.cursor() as cursor:
             cursor.execute(
                 sessions.statement(
-                    self._conn.server_version, lock_timeout=LOCK_TIMEOUT, search_path=path
+                    self._conn.server_version,
+                    lock_timeout=f"{sessions.LOAD_LOCK_SECONDS}s",
+                    search_path=path,
                 )
             )
 

@@ -153,6 +153,7 @@ class _MartComparison:
             "entity": sql.Literal(source.entity),
             "limit": sql.Literal(SHOWN),
         }
+        self._facts["is_built"] = sql.SQL(_IS_BUILT).format(**self._facts)
 
     def compare_view(self, condition: sql.Composable) -> tuple[int, list[tuple[str, str]]]:
         """Returns the number of values, and id and key of those the view does not show.
@@ -318,6 +319,18 @@ def _mark_compared(connection: psycopg.Connection, scope: Scope, loads: list[str
     )
 
 
+# Not loaded since the last build, as by a read that runs at the same time.
+_IS_BUILT = """{records}._dlt_load_id <> all (
+            coalesce(
+                (
+                    select mart_state.pending_loads
+                    from integration.mart_state
+                    where mart_state.tenant_id = {tenant}
+                        and mart_state.system = {system}
+                ),
+                '{{}}'
+            )
+        )"""
 _HIDDEN = """
 with compared as materialized (
     select
@@ -355,6 +368,7 @@ with compared as materialized (
     {joins}
     where view.system = {system}
         and view.{condition}
+        and {is_built}
 )
 """
 _UNFILLED = """
@@ -370,6 +384,7 @@ with compared as materialized (
     where stored.tenant_id = {tenant}
         and stored.system = {system}
         and stored.{condition}
+        and {is_built}
 )
 """
 _LOST = """,

@@ -18,6 +18,7 @@ from pipedrive_pipeline.ingest.seen_keys import SeenKeys
 from pipedrive_pipeline.ingest.signalled import SignalledRecords
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
+from pipedrive_pipeline.warehouse.sessions import LOAD_LOCK_SECONDS
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def open_tenant_stores(
         DatabaseUnavailable: the connection to Postgres was lost.
         Superseded: this run may not write any more.
     """
-    scope, warehouse = source.scope, lock.warehouse
+    scope, warehouse = source.scope, lock.warehouse.waiting(LOAD_LOCK_SECONDS)
     deletions = Deletions(warehouse, scope)
     seen_keys = SeenKeys(warehouse, scope)
     due_parents = DueParents(warehouse, scope, source.entities.values())
