@@ -20,11 +20,10 @@ from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Children, CursorState, Entity
 from pipedrive_pipeline.ingest import deletions, due_parents, known_reads, read_positions, seen_keys
 from pipedrive_pipeline.ingest.batches import Batch
-from pipedrive_pipeline.ingest.dlt_internals.copy_file import LOAD_ID
+from pipedrive_pipeline.ingest.dropped_columns import restore_raw
 from pipedrive_pipeline.ingest.erasure import ErasedRecords
 from pipedrive_pipeline.ingest.few_rows import FewRows
-from pipedrive_pipeline.ingest.history import Histories
-from pipedrive_pipeline.ingest.lost_columns import restore_lost_columns
+from pipedrive_pipeline.ingest.history import LOAD_ID, Histories
 from pipedrive_pipeline.ingest.outcome import Loaded, ReadPlan
 from pipedrive_pipeline.ingest.own_tables import OwnTable, prepare
 from pipedrive_pipeline.ingest.read_positions import ReadPositions
@@ -55,7 +54,7 @@ class RawStore:
         self._working_directory = working_directory
         prepare(warehouse, scope, OWN_TABLES)
         entities = registry.system(scope.system).entities
-        self._tables = {*restore_lost_columns(warehouse, scope, entities)}
+        self._tables = {*restore_raw(warehouse, scope, entities)}
         self._positions = ReadPositions(warehouse, scope)
         self.rejections = Rejections(warehouse, scope)
         self._erased = ErasedRecords(warehouse, scope)

@@ -11,13 +11,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import dlt
 import psycopg2
 from dlt.common.exceptions import DltException
+from dlt.common.schema.utils import dlt_load_id_column
+from dlt.common.storages.load_package import load_package_state
+from dlt.extract import DltResource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from pipedrive_pipeline.connectors.contract import Column, Entity
 from pipedrive_pipeline.errors import (
     DatabaseUnavailable,
     DiskFull,
@@ -25,14 +29,28 @@ from pipedrive_pipeline.errors import (
     first_line,
     full_disk,
 )
-from pipedrive_pipeline.ingest.batches import Batch
-from pipedrive_pipeline.ingest.dlt_internals.destination import Sessions, heal_staging, pipeline
-from pipedrive_pipeline.ingest.dlt_internals.resources import resource_of, source_of
+from pipedrive_pipeline.ingest.batches import EXTRA, Batch
+from pipedrive_pipeline.ingest.dlt_internals.destination import pipeline
+from pipedrive_pipeline.ingest.dlt_internals.fenced_client import IdleConnections
+from pipedrive_pipeline.ingest.dlt_internals.load_jobs import HISTORY_HINT, write_file
+from pipedrive_pipeline.ingest.dropped_columns import restore_staging
+from pipedrive_pipeline.ingest.history import LOAD_ID, history_columns
 from pipedrive_pipeline.ingest.outcome import LoadRefused
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 SQLSTATE: Final = "SQLSTATE"
+LOAD_ID_MEANING = "The load that wrote the row last, named by the time at which it began."
+UPSERT: Any = {"disposition": "merge", "strategy": "upsert", "skip_unchanged_rows": True}
+
+_DLT_TYPES: dict[str, dict[str, Any]] = {
+    "bigint": {"data_type": "bigint"},
+    "numeric": {"data_type": "decimal"},
+    "text": {"data_type": "text"},
+    "boolean": {"data_type": "bool"},
+    "timestamptz": {"data_type": "timestamp", "timezone": True, "precision": 6},
+    "jsonb": {"data_type": "json"},
+}
 DLT_NOTES: Final = ("_dlt_version", "_dlt_pipeline_state")  # dlt makes them again
 
 
@@ -55,12 +73,12 @@ class Packages:
     ) -> None:
         self._warehouse, self._scope = warehouse, scope
         self._working_directory, self._own_tables = working_directory, own_tables
-        self._sessions = Sessions()
+        self._connections = IdleConnections()
         self._pipeline = self._restored()
 
     def close(self) -> None:
         """Closes the connections that loads left open for the next one."""
-        self._sessions.close()
+        self._connections.close()
 
     def load(
         self,
@@ -108,10 +126,10 @@ class Packages:
             url=self._warehouse.full_url(),
             working_directory=self._working_directory,
             fence=self._warehouse.fence,
-            idle=self._sessions,
+            idle=self._connections,
         )
         with self._named_failures("reading the state of"):
-            heal_staging(self._warehouse, self._scope, self._own_tables)
+            restore_staging(self._warehouse, self._scope, self._own_tables)
             restored.sync_destination()
         return restored
 
@@ -119,10 +137,10 @@ class Packages:
         """Makes a package of the batches."""
         with TemporaryDirectory(dir=self._working_directory) as directory:
             resources = [
-                resource_of(batch, Path(directory), is_new=batch.entity.name in new)
+                _resource_of(batch, Path(directory), is_new=batch.entity.name in new)
                 for batch in batches
             ]
-            self._pipeline.extract(source_of(self._scope.system, resources))
+            self._pipeline.extract(_source_of(self._scope.system, resources))
 
     @contextmanager
     def _named_failures(self, act: str) -> Iterator[None]:
@@ -172,3 +190,63 @@ def _cause(failure: PipelineStepFailed) -> tuple[str, bool]:
             return f"{SQLSTATE} {error.pgcode or 'none'}", is_outage
         error = error.__cause__ or error.__context__
     return type(failure.exception).__name__, False
+
+
+def _source_of(system: str, resources: list[DltResource]) -> Any:
+    """What is loaded together."""
+
+    @dlt.source(name=system)
+    def source() -> list[DltResource]:
+        return resources
+
+    return source()
+
+
+def _resource_of(
+    batch: Batch,
+    directory: Path,
+    *,
+    is_new: bool,
+) -> DltResource:
+    """A batch as dlt reads it.
+
+    Args:
+        batch: the rows; where there are none, the table is made all the same.
+        directory: for the rows' file, of which dlt takes a link.
+        is_new: none of the rows' keys is in raw.
+    """
+    entity = batch.entity
+
+    def rows() -> Iterator[Any]:
+        path = directory / f"{entity.name}.csv"
+        write_file(batch.rows, load_package_state()["load_id"], path)
+        yield dlt.mark.with_file_import(str(path), "csv", batch.table.num_rows)
+
+    resource: DltResource = dlt.resource(
+        rows,
+        name=entity.name,
+        primary_key=entity.key.name,
+        columns=_columns(entity),
+        write_disposition="append" if is_new else UPSERT,
+        schema_contract={"tables": "evolve", "columns": "evolve", "data_type": "freeze"},
+    )
+    hints: dict[str, Any] = {"description": entity.description}
+    if entity.history:
+        hints[HISTORY_HINT] = dict(history_columns(entity))
+    resource.apply_hints(additional_table_hints=hints)
+    return resource
+
+
+def _columns(entity: Entity) -> Any:
+    key = _hints(entity.key) | {"nullable": False, "unique": True}
+    extra = {"data_type": "json", "description": "Keys that are not declared, and misfit values."}
+    return {
+        entity.key.name: key,
+        **{column.name: _hints(column) for column in entity.columns},
+        EXTRA: extra,
+        LOAD_ID: {**dlt_load_id_column(), "description": LOAD_ID_MEANING},
+    }
+
+
+def _hints(column: Column) -> dict[str, Any]:
+    return {"description": column.description, **_DLT_TYPES[column.type.value]}
