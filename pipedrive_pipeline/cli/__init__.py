@@ -14,7 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from pipedrive_pipeline.cli.app import command_line
+from pipedrive_pipeline.cli.app import command_line, importing
 from pipedrive_pipeline.cli.output import errors
 from pipedrive_pipeline.errors import (
     BudgetSpent,
@@ -27,9 +27,7 @@ from pipedrive_pipeline.settings import PROJECT_ROOT
 
 __all__ = ["command_line", "main"]
 
-# Nearly all that a command imports lives until it ends. At Python's own 700 the collector looked at
-# it 700 times, in 5 to 8 % of the time that importing Dagster and dlt takes.
-YOUNG_OBJECTS = 50_000
+YOUNG_OBJECTS = 50_000  # between two looks of the garbage collector; Python's own 700 are few
 
 
 def main() -> None:
@@ -37,7 +35,9 @@ def main() -> None:
     gc.set_threshold(YOUNG_OBJECTS)
     atexit.register(gc.freeze)  # all of it dies with the process; to look at it took 0.9 s
     try:
-        command_line(*sys.argv[1:2])(standalone_mode=True)
+        with importing():
+            commands = command_line(*sys.argv[1:2])
+        commands(standalone_mode=True)
     except Exception as unnamed:  # noqa: BLE001 - the border: a trace goes to a file
         error = full_disk(unnamed) or lost_database(unnamed) or unnamed
         if not isinstance(error, PipelineError):

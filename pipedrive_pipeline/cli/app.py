@@ -6,7 +6,9 @@ a sync that finds its tenant busy must answer within one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -74,6 +76,21 @@ def command_line(*names: str) -> typer.Typer:
             settings = PASSED_ON if name in TAKING_WORDS else None
             app.command(name, hidden=name in HIDDEN, context_settings=settings)(command)
     return app
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Keeps the garbage collector off, then and later, what the block imports.
+
+    All of it lives until the process ends. To look at it took 9 % of the time of `status`, and 6 %
+    of a sync's.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _no_options() -> None:

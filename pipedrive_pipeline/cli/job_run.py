@@ -8,6 +8,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from pipedrive_pipeline.cli.app import importing
 from pipedrive_pipeline.cli.output import errors as error_output
 from pipedrive_pipeline.cli.session import CommandSession, enter_dagster, sandbox_within_reach
 from pipedrive_pipeline.connectors import registry
@@ -173,25 +174,28 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
         if options.sync_type not in WITHOUT_SOURCE:
             require_not_paused(session.warehouse, scope, datetime.now(UTC))
         logging.getLogger("dagster").setLevel(logging.CRITICAL)  # its events are in the UI
-        enter_dagster(session)
-        import dagster as dg
+        with importing():
+            enter_dagster(session)
+            import dagster as dg
 
-        from pipedrive_pipeline.defs.failures import AT_COMMAND_LINE, WATCHED_TAG
-        from pipedrive_pipeline.defs.jobs import selection_of
-        from pipedrive_pipeline.defs.location import location
-        from pipedrive_pipeline.defs.partitions import TENANTS
-        from pipedrive_pipeline.defs.runs import (
-            LOCK_TAG,
-            REPOSITORY,
-            REPOSITORY_TAG,
-            SYSTEM_TAG,
-            TRIGGER_TAG,
-            SystemRuns,
-            mark_dead_runs,
-            new_run_id,
-        )
-        from pipedrive_pipeline.sync.runs import history
-        from pipedrive_pipeline.sync.runs.run import open_run
+            from pipedrive_pipeline.defs.failures import AT_COMMAND_LINE, WATCHED_TAG
+            from pipedrive_pipeline.defs.jobs import selection_of
+            from pipedrive_pipeline.defs.location import location
+            from pipedrive_pipeline.defs.partitions import TENANTS
+            from pipedrive_pipeline.defs.runs import (
+                LOCK_TAG,
+                REPOSITORY,
+                REPOSITORY_TAG,
+                SYSTEM_TAG,
+                TRIGGER_TAG,
+                SystemRuns,
+                mark_dead_runs,
+                new_run_id,
+            )
+            from pipedrive_pipeline.sync.runs import history
+            from pipedrive_pipeline.sync.runs.run import open_run
+
+            instance = dg.DagsterInstance.get()
 
         facts = RunFacts(
             scope,
@@ -201,7 +205,7 @@ def run_system(session: CommandSession, scope: Scope, options: RunOptions) -> Ou
             is_restarted=options.is_restarted,
             is_confirmed=options.is_confirmed,
         )
-        with dg.DagsterInstance.get() as instance:
+        with instance:
             instance.add_dynamic_partitions(str(TENANTS.name), [scope.tenant.slug])
             mark_dead_runs(instance, history.settle_dead(lock))
             with (
