@@ -72,13 +72,23 @@ class Batch:
         for key, sent, at in zip(self.keys, self.table[SENT].to_pylist(), stamps, strict=True):
             yield key, sent, at if isinstance(at, datetime) else None
 
+    def withhold(self, is_withheld: Sequence[bool]) -> None:
+        """Takes out these rows and counts them."""
+        self.table = self.table.filter(pc.invert(pa.array(is_withheld, pa.bool_())))
+        self.withheld += sum(is_withheld)
+
+    def texts(self, column: str) -> list[str | None]:
+        """A column's values as text."""
+        texts: list[str | None] = self.table[column].cast(pa.string()).to_pylist()
+        return texts
+
     def json_texts(self, column: str) -> str:
         """A column's values as a JSON array of texts, for Postgres to take apart.
 
         An array as a parameter took four times as long: each value is made Python's first, and
         then written by itself.
         """
-        return json_text(self.table[column].cast(pa.string()).to_pylist())
+        return json_text(self.texts(column))
 
 
 def batch_of(entity: Entity, page: Page) -> Batch:

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import psycopg
-import pyarrow as pa
 from psycopg import sql
 
 from pipedrive_pipeline.connectors.contract import Children, Entity
-from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+if TYPE_CHECKING:  # `tenants` needs no Arrow
+    from pipedrive_pipeline.ingest.batches import Batch
 
 
 class RawErasure:
@@ -173,8 +175,7 @@ class ErasedRecords:
         versions = batch.table[column].to_pylist() if column else [None] * len(keys)
         read = {key: version for key, version in zip(keys, versions, strict=True) if key in erased}
         withheld = {key for key, version in read.items() if not is_edited(version, erased[key])}
-        batch.table = batch.table.filter(pa.array([key not in withheld for key in keys]))
-        batch.withheld += len(withheld)
+        batch.withhold([key in withheld for key in keys])
         return sorted(read.keys() - withheld)
 
     def _withhold_children(self, batch: Batch) -> None:
@@ -183,10 +184,7 @@ class ErasedRecords:
             return
         erased = self._erased(read.of)
         if erased:
-            parents = batch.table[read.column].cast(pa.string()).to_pylist()
-            is_kept = [parent not in erased for parent in parents]
-            batch.table = batch.table.filter(pa.array(is_kept))
-            batch.withheld += is_kept.count(False)
+            batch.withhold([parent in erased for parent in batch.texts(read.column)])
 
     def let_back(self, entity: str, keys: list[str]) -> None:
         """Forgets that these were erased: raw holds another version of them."""

@@ -11,14 +11,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import psycopg
 
 from pipedrive_pipeline.connectors.contract import ColumnType, Entity
-from pipedrive_pipeline.ingest.batches import Batch
 from pipedrive_pipeline.ingest.outcome import Rejected
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+if TYPE_CHECKING:  # `tenants` needs no Arrow
+    from pipedrive_pipeline.ingest.batches import Batch
 
 VALUE_LENGTH = 1_000  # characters; a value in full is in raw's `extra`
 

@@ -11,11 +11,10 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 
-from pipedrive_pipeline.connect.api.models import in_utc
+from pipedrive_pipeline.connect.api.models import CURSOR_MAX_CHARACTERS, in_utc
 from pipedrive_pipeline.errors import BadInput
 
 Shown = TypeVar("Shown")
-CURSOR_MAX_CHARACTERS = 200
 PAGE_ROWS, PAGE_ROWS_MAX = 50, 200
 
 PageLimit = Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX, description="Rows of a page.")]

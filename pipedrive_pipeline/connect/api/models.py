@@ -17,6 +17,7 @@ from pipedrive_pipeline.connect.auth.keys import NAME_MAX_CHARACTERS
 from pipedrive_pipeline.connect.auth.permissions import Role
 from pipedrive_pipeline.connectors.registry import systems
 
+CURSOR_MAX_CHARACTERS = 200
 T = TypeVar("T")
 SyncType = Literal["full", "incremental", "sweep", "remap", "verify"]
 

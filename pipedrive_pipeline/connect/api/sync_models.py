@@ -9,8 +9,13 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from pipedrive_pipeline.connect.api.cursors import CURSOR_MAX_CHARACTERS
-from pipedrive_pipeline.connect.api.models import Connection, Instant, Model, SyncType
+from pipedrive_pipeline.connect.api.models import (
+    CURSOR_MAX_CHARACTERS,
+    Connection,
+    Instant,
+    Model,
+    SyncType,
+)
 from pipedrive_pipeline.sync.status.trends import RUNS_MAX, RUNS_SHOWN
 
 PAGE_RUNS = 20

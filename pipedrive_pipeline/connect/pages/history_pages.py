@@ -16,12 +16,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from pipedrive_pipeline.connect.api import presenters, review
-from pipedrive_pipeline.connect.api.cursors import (
-    CURSOR_MAX_CHARACTERS,
-    decoded,
-    encoded,
-    instant,
-)
+from pipedrive_pipeline.connect.api.cursors import decoded, encoded, instant
+from pipedrive_pipeline.connect.api.models import CURSOR_MAX_CHARACTERS
 from pipedrive_pipeline.connect.api.sync_models import Run
 from pipedrive_pipeline.connect.auth import sessions
 from pipedrive_pipeline.connect.auth.permissions import Permission

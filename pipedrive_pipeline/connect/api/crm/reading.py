@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
@@ -19,7 +19,6 @@ from psycopg.rows import dict_row
 
 from pipedrive_pipeline.connect.api.crm.ids import RemoteId, RowId, parsed
 from pipedrive_pipeline.connect.api.crm.objects import Row, as_object, columns_of, resource_of
-from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.marts.declared import Link, Mart, mart
 from pipedrive_pipeline.marts.views.custom_values import custom_values
@@ -27,6 +26,9 @@ from pipedrive_pipeline.marts.visibility import become_user
 from pipedrive_pipeline.sync.writes.comparison import CUSTOM, version
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse, become_app
+
+if TYPE_CHECKING:  # the command `keys` needs no FastAPI
+    from pipedrive_pipeline.connect.auth.callers import Caller
 
 
 @contextmanager
