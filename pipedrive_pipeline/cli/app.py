@@ -37,7 +37,7 @@ COMMANDS: dict[str, str] = {
     "sinks": "cli.sinks:commands",
     "remap": "cli.sync:remap",
     "verify": "cli.sync:verify",
-    "status": "cli.sync:status",
+    "status": "cli.status:status",
     "backup": "cli.backup:backup",
     "restore": "cli.backup:restore",
     "dagster": "cli.database:dagster",

@@ -8,15 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pipedrive_pipeline.errors import GuardTripped, NotProven, Permanent, PipelineError
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.runs.history import HistoryRow, SyncType
 from pipedrive_pipeline.sync.runs.lock import WITHOUT_SOURCE
 from pipedrive_pipeline.sync.status.notify import notify
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+if TYPE_CHECKING:  # the command `status` needs no marts
+    from pipedrive_pipeline.sync.runs.history import HistoryRow, SyncType
 
 KILLED, OVERDUE = "killed", "overdue"  # causes that no run can report itself
 UNEXPECTED = "unexpected"  # an error that is no `PipelineError`
