@@ -443,7 +443,7 @@ BUGS = (
     ),
     Bug(
         "a signal is deleted before its marts are committed",
-        "pipedrive_pipeline/sync/runs/serving.py",
+        "pipedrive_pipeline/sync/signals/serving.py",
         ((SERVED_LAST, SERVED_FIRST),),
         f"{TESTS}/scenarios/test_signals.py",
         "a_signal_stays_until_its_marts",
@@ -492,7 +492,7 @@ BUGS = (
     ),
     Bug(
         "an event of a deletion is believed whatever was read since",
-        "pipedrive_pipeline/ingest/events.py",
+        "pipedrive_pipeline/ingest/webhook_events.py",
         (("where {is_live}\n", "where false and {is_live}\n"),),
         TESTS_OF_WEBHOOKS,
         "older_than_what_was_read",
@@ -505,7 +505,7 @@ BUGS = (
     ),
     Bug(
         "an event that is delivered twice is stored twice",
-        "pipedrive_pipeline/sync/runs/signals.py",
+        "pipedrive_pipeline/sync/signals/store.py",
         (
             ('"event_key": clean_text(notice.key)', '"event_key": str(uuid4())'),
             ("from uuid import UUID", "from uuid import UUID, uuid4"),

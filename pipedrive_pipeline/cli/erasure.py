@@ -18,7 +18,7 @@ from pipedrive_pipeline.cli.session import CommandSession, open_session
 from pipedrive_pipeline.errors import BadInput, ExitCode
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.tenancy import registry
-from pipedrive_pipeline.sync.tenancy.erasure import (
+from pipedrive_pipeline.sync.tenancy.person_erasure import (
     Erased,
     Matches,
     NobodyToErase,

@@ -18,7 +18,7 @@ def serve_signals() -> None:
     """Read records again that a webhook names, as soon as it does."""
     from pipedrive_pipeline.connect.api.crm.event_data import event_data
     from pipedrive_pipeline.sync.events.delivering import deliver_until
-    from pipedrive_pipeline.sync.runs.signal_loop import serve_until
+    from pipedrive_pipeline.sync.signals.loop import serve_until
     from pipedrive_pipeline.sync.writes.background import settle_until
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

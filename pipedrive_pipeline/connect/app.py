@@ -35,18 +35,16 @@ from pipedrive_pipeline.connect.api import (
     sink_routes,
     sync_routes,
 )
-from pipedrive_pipeline.connect.api.app_records import routes as integration_routes
 from pipedrive_pipeline.connect.api.crm import outbox_routes, system_routes, webhook_routes
 from pipedrive_pipeline.connect.api.crm import routes as crm_routes
 from pipedrive_pipeline.connect.api.crm import write_routes as crm_write_routes
+from pipedrive_pipeline.connect.api.crm_integrations import routes as integration_routes
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
 from pipedrive_pipeline.connect.auth.rate_limits import (
     CRM_REQUESTS_IN_TEN_MINUTES,
     REQUESTS_A_MINUTE,
 )
 from pipedrive_pipeline.connect.consent import routes as consent_routes
-from pipedrive_pipeline.connect.deliveries import STORE_SECONDS as DELIVERIES_SECONDS
-from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import TooManyRequests, TooMuchAtOnce
 from pipedrive_pipeline.connect.event_writer import EventWriter
 from pipedrive_pipeline.connect.hooks import uninstall, webhook
@@ -55,7 +53,9 @@ from pipedrive_pipeline.connect.middleware import StrictHttp
 from pipedrive_pipeline.connect.pages import rendering
 from pipedrive_pipeline.connect.pages import routes as page_routes
 from pipedrive_pipeline.connect.pages.visitors import SignInFirst, TenantFirst
-from pipedrive_pipeline.connect.refusals import STORE_SECONDS, RefusalCounter
+from pipedrive_pipeline.connect.received_events import STORE_SECONDS as DELIVERIES_SECONDS
+from pipedrive_pipeline.connect.received_events import Deliveries
+from pipedrive_pipeline.connect.refused_requests import STORE_SECONDS, RefusalCounter
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connect.slow_work_limit import SlowWork
 from pipedrive_pipeline.connectors.registry import check_settings

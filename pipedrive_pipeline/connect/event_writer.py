@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import WebhookRefused
-from pipedrive_pipeline.connect.refusals import RefusalCounter
+from pipedrive_pipeline.connect.received_events import Deliveries
+from pipedrive_pipeline.connect.refused_requests import RefusalCounter
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Notice
 from pipedrive_pipeline.errors import DatabaseUnavailable, PipelineError, Transient
-from pipedrive_pipeline.sync.runs.signals import ReceivedEvents, receive_all
+from pipedrive_pipeline.sync.signals.store import ReceivedEvents, receive_all
 from pipedrive_pipeline.sync.webhooks import rows
 from pipedrive_pipeline.sync.webhooks.rows import Receiving
 from pipedrive_pipeline.warehouse.database import Warehouse

@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Path, Request
 
-from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.event_writer import EventWriter
 from pipedrive_pipeline.connect.lending import Lending
-from pipedrive_pipeline.connect.refusals import RefusalCounter
+from pipedrive_pipeline.connect.received_events import Deliveries
+from pipedrive_pipeline.connect.refused_requests import RefusalCounter
 from pipedrive_pipeline.connect.slow_work_limit import SlowWork
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.errors import BadInput

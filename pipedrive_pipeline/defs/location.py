@@ -6,6 +6,7 @@ import dagster as dg
 
 from pipedrive_pipeline.defs import (
     dead_runs,
+    exported_tokens,
     failure_alerts,
     freshness,
     jobs,
@@ -16,7 +17,6 @@ from pipedrive_pipeline.defs import (
     sensors,
     tenant_assets,
     tenant_summary,
-    tokens,
 )
 
 
@@ -42,7 +42,7 @@ def location(open_runs: object = runs.system_runs) -> dg.Definitions:
             failure_alerts.failed_runs,
             freshness.freshness_sensor,
             near_real_time.webhooks,
-            tokens.token_exports,
+            exported_tokens.token_exports,
         ],
         resources={"runs": open_runs},
         executor=dg.in_process_executor,

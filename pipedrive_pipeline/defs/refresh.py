@@ -16,9 +16,9 @@ from pipedrive_pipeline.defs.partitions import TENANTS
 from pipedrive_pipeline.defs.runs import LOCK_TAG, PARTITION_TAG, SYSTEM_TAG, TRIGGER_TAG, scopes_of
 from pipedrive_pipeline.errors import Busy, PipelineError
 from pipedrive_pipeline.settings import load_settings
-from pipedrive_pipeline.sync.runs.refresh import serve_waiting
-from pipedrive_pipeline.sync.runs.serving import Served
-from pipedrive_pipeline.sync.runs.signals import due_scopes
+from pipedrive_pipeline.sync.signals.refresh import serve_waiting
+from pipedrive_pipeline.sync.signals.serving import Served
+from pipedrive_pipeline.sync.signals.store import due_scopes
 from pipedrive_pipeline.warehouse.database import warehouse_of
 from pipedrive_pipeline.warehouse.migrations import require_current
 

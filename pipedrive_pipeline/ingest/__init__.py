@@ -1,7 +1,7 @@
 """Page → raw row: the dlt pipeline of one tenant, and the loop that feeds it.
 
-Belongs here: columns, loads, cursors, marks of deletion. Does not belong here: HTTP
-(`connectors/`), history and locks (`sync/`), marts.
+Belongs here: columns, loads, cursors, marks of deletion, former values of records (`history.py`).
+Does not belong here: HTTP (`connectors/`), the history of runs and locks (`sync/`), marts.
 
 `refresh` is what code outside calls with nothing but settings. The package imports neither dlt nor
 Arrow until a refresh begins, so that a command line may import it.
@@ -45,7 +45,7 @@ def refresh(tenant: Tenant | str, system: str, entity: str, ids: Iterable[int | 
     """
     # The tenant's lock and budget belong to `sync`, a higher layer; pyproject.toml lists this
     # import as the one exception.
-    from pipedrive_pipeline.sync.runs.refresh import refresh_records
+    from pipedrive_pipeline.sync.signals.refresh import refresh_records
 
     keys = list(dict.fromkeys(str(record_id) for record_id in ids))
     checked_tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from pipedrive_pipeline.connectors.contract import Children, Entity, Tombstone
 from pipedrive_pipeline.ingest.due_parents import affordable
-from pipedrive_pipeline.ingest.events import Events
 from pipedrive_pipeline.ingest.outcome import EntityRead, Event
 from pipedrive_pipeline.ingest.reconciliation import Reconciler
 from pipedrive_pipeline.ingest.refresher import Refresher
+from pipedrive_pipeline.ingest.webhook_events import Events
 
 
 @dataclass(frozen=True)

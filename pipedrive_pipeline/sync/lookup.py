@@ -19,8 +19,8 @@ from pipedrive_pipeline.errors import BudgetSpent, Busy, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget.daily_budget import KEPT_FOR_SYNCS
-from pipedrive_pipeline.sync.runs.signals import has_due_signals, signal_records
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
+from pipedrive_pipeline.sync.signals.store import has_due_signals, signal_records
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connections import connections
@@ -121,7 +121,7 @@ def _brought_in(
     for entity, of_entity in ids.items():
         signal_records(warehouse, scope, entity, of_entity)
     # Imports dlt and Arrow, which a process that only answers from crm never needs.
-    from pipedrive_pipeline.sync.runs.refresh import serve_waiting
+    from pipedrive_pipeline.sync.signals.refresh import serve_waiting
 
     try:
         served = serve_waiting(warehouse, settings, scope, turns=TURNS, may_walk=False)

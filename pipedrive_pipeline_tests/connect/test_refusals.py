@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipedrive_pipeline.connect.auth.permissions import Role
-from pipedrive_pipeline.connect.refusals import BURST, RefusalCounter
+from pipedrive_pipeline.connect.refused_requests import BURST, RefusalCounter
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.connect.browser import ROUTES, ConnectSite

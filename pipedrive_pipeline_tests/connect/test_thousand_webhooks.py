@@ -12,10 +12,10 @@ from uuid import uuid4
 
 import pytest
 
-from pipedrive_pipeline.connect.deliveries import Deliveries
 from pipedrive_pipeline.connect.errors import WebhookRefused
 from pipedrive_pipeline.connect.event_writer import ArrivedEvent, EventWriter
-from pipedrive_pipeline.connect.refusals import RefusalCounter
+from pipedrive_pipeline.connect.received_events import Deliveries
+from pipedrive_pipeline.connect.refused_requests import RefusalCounter
 from pipedrive_pipeline.errors import DatabaseUnavailable
 from pipedrive_pipeline.sync.webhooks.rows import Secrets, hashed
 from pipedrive_pipeline.warehouse.database import Warehouse

@@ -19,7 +19,7 @@ from pipedrive_pipeline.marts.audit import Breach
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
-from pipedrive_pipeline.sync.tenancy.erasure import erase_records, find_by_address
+from pipedrive_pipeline.sync.tenancy.person_erasure import erase_records, find_by_address
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.raw_tables import (
     LEAD,

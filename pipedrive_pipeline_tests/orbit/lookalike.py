@@ -16,7 +16,7 @@ from pipedrive_pipeline.sandbox.kit.answers import (
     SandboxAnswer,
     encode,
 )
-from pipedrive_pipeline.sandbox.kit.commands import (
+from pipedrive_pipeline.sandbox.kit.control_messages import (
     ExpireAccessTokens,
     GiveScopes,
     QueueFault,

@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from pipedrive_pipeline.sandbox import Options
-from pipedrive_pipeline.sandbox.kit.commands import WebhookCommand
-from pipedrive_pipeline.sandbox.pipedrive import commands, edits
+from pipedrive_pipeline.sandbox.kit.control_messages import WebhookCommand
+from pipedrive_pipeline.sandbox.pipedrive import control_messages, edits
 from pipedrive_pipeline.sandbox.pipedrive.command import run_sandbox
 from pipedrive_pipeline.sandbox.pipedrive.faults import KINDS
 from pipedrive_pipeline.sandbox.pipedrive.serving import INTERFACE
@@ -45,7 +45,9 @@ def test_the_table_of_faults_names_all_of_them_and_no_others() -> None:
     assert sorted(named) == sorted(KINDS.names)
 
 
-@pytest.mark.parametrize("messages", [edits.EditCommand, commands.GrantCommand, WebhookCommand])
+@pytest.mark.parametrize(
+    "messages", [edits.EditCommand, control_messages.GrantCommand, WebhookCommand]
+)
 def test_every_action_of_the_control_routes_is_documented(messages: object) -> None:
     actions = {message.__struct_config__.tag for message in get_args(messages)}
 

@@ -13,9 +13,9 @@ from pipedrive_pipeline.connectors.pipedrive.webhooks import WEBHOOKS
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.refresh import serve_waiting
-from pipedrive_pipeline.sync.runs.serving import Served, together
-from pipedrive_pipeline.sync.runs.signals import receive
+from pipedrive_pipeline.sync.signals.refresh import serve_waiting
+from pipedrive_pipeline.sync.signals.serving import Served, together
+from pipedrive_pipeline.sync.signals.store import receive
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.reused_connection import reusing

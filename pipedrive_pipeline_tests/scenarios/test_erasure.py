@@ -14,8 +14,8 @@ from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
-from pipedrive_pipeline.sync.runs.refresh import open_refresher
-from pipedrive_pipeline.sync.tenancy.erasure import (
+from pipedrive_pipeline.sync.signals.refresh import open_refresher
+from pipedrive_pipeline.sync.tenancy.person_erasure import (
     Erased,
     FormerRow,
     NobodyToErase,

@@ -11,7 +11,7 @@ from pipedrive_pipeline.connectors.contract import Children
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
-from pipedrive_pipeline.sync.tenancy.erasure import Erased, PersonalRecord, erase_records
+from pipedrive_pipeline.sync.tenancy.person_erasure import Erased, PersonalRecord, erase_records
 from pipedrive_pipeline_tests.databases import read_everything
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at
 

@@ -23,7 +23,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import TenantLock, walk_lock
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.sync.runs.tenant_stores import TenantStores, open_tenant_stores
-from pipedrive_pipeline.sync.tenancy import erasure, expiry
+from pipedrive_pipeline.sync.tenancy import expiry, person_erasure
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.scenarios import worker
@@ -190,7 +190,7 @@ def writes_of(lock: TenantLock, stores: TenantStores) -> dict[str, Callable[[], 
         "single records": lambda: stores.refresher.refresh("persons", ["7"]),
         "marts": lambda: marts.build(late, Scope(ACME, SYSTEM)),
         "views": lambda: marts.publish_views(late, ACME),
-        "erased ones": lambda: erasure.erase_returned_records(late, Scope(ACME, SYSTEM)),
+        "erased ones": lambda: person_erasure.erase_returned_records(late, Scope(ACME, SYSTEM)),
         "aged ones": lambda: expiry.erase_expired(late, Scope(ACME, SYSTEM)),
     }
 

@@ -15,9 +15,9 @@ from pydantic import AnyHttpUrl
 from pipedrive_pipeline.errors import Busy
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.refresh import serve_waiting
-from pipedrive_pipeline.sync.runs.signal_loop import serve_until
-from pipedrive_pipeline.sync.runs.signals import due_scopes
+from pipedrive_pipeline.sync.signals.loop import serve_until
+from pipedrive_pipeline.sync.signals.refresh import serve_waiting
+from pipedrive_pipeline.sync.signals.store import due_scopes
 from pipedrive_pipeline.sync.webhooks import lifecycle
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse

@@ -16,11 +16,11 @@ from pipedrive_pipeline.ingest.outcome import EntityRead, Refreshed
 from pipedrive_pipeline.marts.build import BuildRefused
 from pipedrive_pipeline.sandbox import CrmAccount
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs import signals
 from pipedrive_pipeline.sync.runs.lock import walk_lock
-from pipedrive_pipeline.sync.runs.refresh import serve_waiting
-from pipedrive_pipeline.sync.runs.serving import SignalsInWalk
-from pipedrive_pipeline.sync.runs.signal_loop import serve_until
+from pipedrive_pipeline.sync.signals import store
+from pipedrive_pipeline.sync.signals.loop import serve_until
+from pipedrive_pipeline.sync.signals.refresh import serve_waiting
+from pipedrive_pipeline.sync.signals.serving import SignalsInWalk
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, environment_of
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ def test_a_refresh_during_a_long_walk_is_in_crm_before_the_walk_ends(
 def test_a_signal_ends_the_chunk_of_a_walk(world: World, account: CrmAccount) -> None:
     """A chunk of 20,000 rows may take a minute to read."""
     account.edit("persons", PERSON, name="Early")
-    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    store.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
     seen: list[str] = []
 
     world.sync(sync_type="full", on_page=lambda _read: seen.append(name_in_crm(world)))
@@ -78,19 +78,19 @@ def test_a_signal_ends_the_chunk_of_a_walk(world: World, account: CrmAccount) ->
 
 def test_a_signal_that_comes_while_it_is_served_stays(world: World) -> None:
     """Deleted by its record alone, the later change would be lost until the next sync."""
-    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    store.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
     ((served,),) = ([row["signal"]] for row in world.rows("integration", "signals", "entity"))
-    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    store.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
 
     with world.warehouse.transaction(tenant=ACME) as connection:
-        signals.settle(connection, SCOPE, [signals.Signal("persons", str(PERSON), served)], [])
+        store.settle(connection, SCOPE, [store.Signal("persons", str(PERSON), served)], [])
 
     assert len(world.rows("integration", "signals", "entity")) == 1
 
 
 def test_a_signal_stays_until_its_marts_are_committed(world: World, account: CrmAccount) -> None:
     account.edit("persons", PERSON, name="Signalled")
-    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    store.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
     with world.warehouse.transaction() as connection:
         connection.execute(
             "alter table crm.contacts add constraint refused check (name <> 'Signalled')"
@@ -112,7 +112,7 @@ def test_a_signal_stays_until_its_marts_are_committed(world: World, account: Crm
 def test_a_record_that_raw_has_as_it_is_is_served_without_a_build(world: World) -> None:
     """So are most that a write reads before its call, and the echo of each write of ours."""
     before = world.rows("integration", "mart_state", "system")
-    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    store.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
 
     served = serve_waiting(world.warehouse, world.settings, SCOPE)
 
@@ -126,7 +126,7 @@ def test_a_walk_reads_on_where_its_signals_cannot_be_built(
 ) -> None:
     """Its own build, at the end, says what is wrong; hours of reading are not lost."""
     account.edit("persons", PERSON, name="Signalled")
-    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    store.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
     with world.warehouse.transaction() as connection:
         connection.execute(
             "alter table crm.contacts add constraint refused check (name <> 'Signalled')"
@@ -143,7 +143,7 @@ def test_a_signal_that_no_walk_serves_becomes_a_refresh_after_ten_seconds(
     world: World, account: CrmAccount
 ) -> None:
     account.edit("persons", PERSON, name="By webhook")
-    signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+    store.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("tenants", [ACME.slug])
         at_once: Any = due_signals(dg.build_sensor_context(instance=instance))
@@ -191,10 +191,10 @@ def seconds_until_served_again(world: World, taken: int) -> int:
     with walk_lock(world.warehouse, SCOPE) as lock:
         served: Any = Records()
         signals_in_walk = SignalsInWalk(lock, SCOPE, served, clock=lambda: now[0])
-        signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+        store.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
         assert signals_in_walk.are_waiting()
         signals_in_walk.serve()
-        signals.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
+        store.signal_records(world.warehouse, SCOPE, "persons", [str(PERSON)])
         began = now[0]
         while not signals_in_walk.are_waiting():
             now[0] += 1
@@ -207,7 +207,7 @@ def test_the_loop_leaves_a_bulk_edit_to_a_run(world: World) -> None:
     The walk that is cheaper than 150 records by their ids is the run's.
     """
     ids = [str(row["id"]) for row in world.raw(ACME, "persons")][:150]
-    signals.signal_records(world.warehouse, SCOPE, "persons", ids)
+    store.signal_records(world.warehouse, SCOPE, "persons", ids)
     turns: list[int] = []
 
     stop = StopAfter(19)

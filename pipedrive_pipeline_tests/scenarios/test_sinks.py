@@ -11,7 +11,7 @@ from pipedrive_pipeline.marts import sinks
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
-from pipedrive_pipeline.sync.tenancy.erasure import PersonalRecord, erase_records
+from pipedrive_pipeline.sync.tenancy.person_erasure import PersonalRecord, erase_records
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 SCOPE = Scope(ACME, SYSTEM)

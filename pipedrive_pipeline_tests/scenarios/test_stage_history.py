@@ -18,7 +18,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.changelog import changelog
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
-from pipedrive_pipeline.sync.tenancy.erasure import PersonalRecord, erase_records
+from pipedrive_pipeline.sync.tenancy.person_erasure import PersonalRecord, erase_records
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.postgres_proxy import PostgresProxy, postgres_proxy
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at

@@ -10,7 +10,7 @@ import pytest
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
-from pipedrive_pipeline.sync.runs.refresh import open_refresher
+from pipedrive_pipeline.sync.signals.refresh import open_refresher
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 

@@ -18,7 +18,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.tenancy import registry
-from pipedrive_pipeline.sync.tenancy.erasure import erase_records, find_by_address
+from pipedrive_pipeline.sync.tenancy.person_erasure import erase_records, find_by_address
 from pipedrive_pipeline_tests.orbit.lookalike import OrbitSandbox, serve_orbit
 from pipedrive_pipeline_tests.orbit.world import ODD_KEYS, seeded_orbit
 from pipedrive_pipeline_tests.scenarios.two_systems import (

@@ -16,7 +16,7 @@ from statistics import quantiles
 import pytest
 
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
-from pipedrive_pipeline.sync.runs.signal_loop import serve_until
+from pipedrive_pipeline.sync.signals.loop import serve_until
 from pipedrive_pipeline_tests.databases import read_only
 from pipedrive_pipeline_tests.scenarios import worker
 from pipedrive_pipeline_tests.scenarios.edits import EDITS, SALES_EDITS

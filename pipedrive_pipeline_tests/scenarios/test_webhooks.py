@@ -20,9 +20,9 @@ from pipedrive_pipeline.sandbox.pipedrive.world.ids import printed_id
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.budget.daily_budget import midnight
-from pipedrive_pipeline.sync.runs.refresh import serve_waiting
-from pipedrive_pipeline.sync.runs.serving import Served
-from pipedrive_pipeline.sync.runs.signals import ASKED_AGAIN_AFTER, receive
+from pipedrive_pipeline.sync.signals.refresh import serve_waiting
+from pipedrive_pipeline.sync.signals.serving import Served
+from pipedrive_pipeline.sync.signals.store import ASKED_AGAIN_AFTER, receive
 from pipedrive_pipeline_tests.databases import read_only
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, world_at

@@ -17,8 +17,8 @@ from pipedrive_pipeline.connectors.writing import Verb
 from pipedrive_pipeline.errors import BudgetSpent, PipelineError, ReauthNeeded, ScopeMissing
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline.sync.runs.lock import walk_lock
-from pipedrive_pipeline.sync.runs.refresh import serve_waiting
-from pipedrive_pipeline.sync.runs.signals import receive
+from pipedrive_pipeline.sync.signals.refresh import serve_waiting
+from pipedrive_pipeline.sync.signals.store import receive
 from pipedrive_pipeline.sync.status.problems import open_problems
 from pipedrive_pipeline.sync.writes import outbox, review
 from pipedrive_pipeline.sync.writes.background import settle_due

@@ -21,7 +21,7 @@ from pipedrive_pipeline.errors import Transient
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
 from pipedrive_pipeline.sync.writes.comparison import version
 from pipedrive_pipeline.sync.writes.errors import RecordMoved, WriteError
-from pipedrive_pipeline.sync.writes.rows import row_of
+from pipedrive_pipeline.sync.writes.mart_rows import row_of
 from pipedrive_pipeline.sync.writes.steps import ACCEPTED, WriteOutcome
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse

@@ -27,7 +27,7 @@ from pipedrive_pipeline.ingest.reading import CHUNK_ROWS
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.runs.history import SyncType
-from pipedrive_pipeline.sync.runs.refresh import serve_waiting
+from pipedrive_pipeline.sync.signals.refresh import serve_waiting
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.scenarios import points

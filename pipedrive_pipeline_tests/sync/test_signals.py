@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from pipedrive_pipeline.connectors.contract import Notice, Tombstone
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.signals import receive
+from pipedrive_pipeline.sync.signals.store import receive
 from pipedrive_pipeline_tests.sync.conftest import ACME, SYSTEM, ControlTables
 
 SCOPE = Scope(ACME, SYSTEM)

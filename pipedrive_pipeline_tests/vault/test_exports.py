@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.defs.tokens import token_exports
+from pipedrive_pipeline.defs.exported_tokens import token_exports
 from pipedrive_pipeline.errors import BadInput, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.tenancy.registry import change as change_tenant

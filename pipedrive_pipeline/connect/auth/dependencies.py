@@ -20,8 +20,8 @@ from pipedrive_pipeline.connect.errors import (
     PermissionMissing,
     StateRefused,
 )
-from pipedrive_pipeline.connect.parameters import require_known_headers, require_known_query
 from pipedrive_pipeline.connect.request import Services
+from pipedrive_pipeline.connect.unknown_parameters import require_known_headers, require_known_query
 
 BEARER = HTTPBearer(auto_error=False, description="A key of `keys add`, or the operator's.")
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key.")

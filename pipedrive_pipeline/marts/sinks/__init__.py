@@ -19,10 +19,10 @@ from pipedrive_pipeline.marts.sinks.faults import SinkFailed
 from pipedrive_pipeline.marts.sinks.feeding import SinkFed, feed_sinks
 from pipedrive_pipeline.marts.sinks.form import CONVERSIONS, BadSink, Sink, Value
 from pipedrive_pipeline.marts.sinks.match_reports import MatchReport, match_report
+from pipedrive_pipeline.marts.sinks.match_rules import rules_of
 from pipedrive_pipeline.marts.sinks.matching import match
 from pipedrive_pipeline.marts.sinks.parsing import NAME_PATTERN, parsed
 from pipedrive_pipeline.marts.sinks.preview import SinkPreview, preview, preview_facts
-from pipedrive_pipeline.marts.sinks.rules import rules_of
 from pipedrive_pipeline.marts.sinks.states import SinkState, state_facts, states
 from pipedrive_pipeline.marts.sinks.store import (
     SinksOutdated,

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.marts.sinks.app_table import AppColumn, AppTable
 from pipedrive_pipeline.marts.sinks.form import MARK, Sink
-from pipedrive_pipeline.marts.sinks.rules import rule_columns
+from pipedrive_pipeline.marts.sinks.match_rules import rule_columns
 from pipedrive_pipeline.marts.sinks.values import json_object
 from pipedrive_pipeline.warehouse.sql_files import sink_file
 

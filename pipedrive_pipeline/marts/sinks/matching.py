@@ -18,7 +18,7 @@ from pipedrive_pipeline.marts.sinks.app_access import rows_read
 from pipedrive_pipeline.marts.sinks.app_table import AppTable
 from pipedrive_pipeline.marts.sinks.form import MatchRule, Sink
 from pipedrive_pipeline.marts.sinks.match_reports import MatchReport, report
-from pipedrive_pipeline.marts.sinks.rules import LINK, normalized, rule_columns, rules_of
+from pipedrive_pipeline.marts.sinks.match_rules import LINK, normalized, rule_columns, rules_of
 from pipedrive_pipeline.marts.sinks.states import require_table, sink_transaction, state_key
 from pipedrive_pipeline.marts.sinks.store import sink_of
 from pipedrive_pipeline.marts.sinks.values import link_value

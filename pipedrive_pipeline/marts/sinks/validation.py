@@ -15,8 +15,8 @@ from pipedrive_pipeline.marts.declared import MARTS, Mart
 from pipedrive_pipeline.marts.mapping.form import Issue
 from pipedrive_pipeline.marts.sinks.app_table import AppColumn, AppTable, app_table
 from pipedrive_pipeline.marts.sinks.form import UNLINK, BadSink, Sink, Value
+from pipedrive_pipeline.marts.sinks.match_rules import rule_columns, rules_of
 from pipedrive_pipeline.marts.sinks.parsing import parsed
-from pipedrive_pipeline.marts.sinks.rules import rule_columns, rules_of
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 

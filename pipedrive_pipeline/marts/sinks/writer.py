@@ -26,7 +26,7 @@ from pipedrive_pipeline.marts.sinks.function_text import (
     inserted_columns,
     schema_of,
 )
-from pipedrive_pipeline.marts.sinks.rules import rule_columns
+from pipedrive_pipeline.marts.sinks.match_rules import rule_columns
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.roles import drop_role

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from pipedrive_pipeline.sandbox.kit import server
-from pipedrive_pipeline.sandbox.kit.commands import SetClock, WebhookCommand
 from pipedrive_pipeline.sandbox.kit.control import number
+from pipedrive_pipeline.sandbox.kit.control_messages import SetClock, WebhookCommand
 from pipedrive_pipeline.sandbox.kit.running import Interface
-from pipedrive_pipeline.sandbox.pipedrive.commands import GrantCommand, QueueFaultOrEdit
+from pipedrive_pipeline.sandbox.pipedrive.control_messages import GrantCommand, QueueFaultOrEdit
 from pipedrive_pipeline.sandbox.pipedrive.edits import EditCommand
 from pipedrive_pipeline.sandbox.pipedrive.options import Options
 from pipedrive_pipeline.sandbox.pipedrive.pages import account_page

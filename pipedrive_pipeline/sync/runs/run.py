@@ -27,15 +27,15 @@ from pipedrive_pipeline.sync.runs.field_facts import (
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.progress import ProgressWriter
 from pipedrive_pipeline.sync.runs.scratch import scratch
-from pipedrive_pipeline.sync.runs.serving import SignalsInWalk
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.runs.tenant_stores import open_tenant_stores
 from pipedrive_pipeline.sync.schedule.cycles import entities_waiting
+from pipedrive_pipeline.sync.signals.serving import SignalsInWalk
 from pipedrive_pipeline.sync.status import alerts
 from pipedrive_pipeline.sync.status.entity_states import SourceComparison, last_comparisons
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
-from pipedrive_pipeline.sync.tenancy.erasure import erase_returned_records
 from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
+from pipedrive_pipeline.sync.tenancy.person_erasure import erase_returned_records
 from pipedrive_pipeline.sync.tenancy.retention import delete_old_history
 from pipedrive_pipeline.warehouse.catalog import row_counts
 from pipedrive_pipeline.warehouse.database import Warehouse

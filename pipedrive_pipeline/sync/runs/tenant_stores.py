@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pipedrive_pipeline.ingest.deletions import Deletions
 from pipedrive_pipeline.ingest.due_parents import DueParents
-from pipedrive_pipeline.ingest.events import Events
 from pipedrive_pipeline.ingest.history import Histories
 from pipedrive_pipeline.ingest.known_reads import KnownReads
 from pipedrive_pipeline.ingest.raw import RawStore
@@ -16,6 +15,7 @@ from pipedrive_pipeline.ingest.reconciliation import Reconciler
 from pipedrive_pipeline.ingest.refresher import Refresher
 from pipedrive_pipeline.ingest.seen_keys import SeenKeys
 from pipedrive_pipeline.ingest.signalled import SignalledRecords
+from pipedrive_pipeline.ingest.webhook_events import Events
 from pipedrive_pipeline.sync.runs.lock import TenantLock
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
 from pipedrive_pipeline.warehouse.sessions import LOAD_LOCK_SECONDS

@@ -19,7 +19,7 @@ from pipedrive_pipeline.ingest.rejections import forget_rejected
 from pipedrive_pipeline.marts.erasure import erase_rows, linked_records
 from pipedrive_pipeline.marts.sources import MartSource, mart_sources
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.signals import forget_events
+from pipedrive_pipeline.sync.signals.store import forget_events
 from pipedrive_pipeline.sync.writes.review import forget_writes
 
 

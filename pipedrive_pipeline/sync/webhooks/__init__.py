@@ -2,5 +2,5 @@
 
 Belongs here: `integration.webhooks`, when a webhook is made, checked and removed, and the syncs
 that are requested where events may have been lost. Does not belong here: what becomes of an event
-(`runs/signals.py`), how a source's webhooks are made (`connectors/`), Dagster (`defs/`).
+(`signals/`), how a source's webhooks are made (`connectors/`), Dagster (`defs/`).
 """

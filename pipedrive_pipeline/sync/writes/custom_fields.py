@@ -20,7 +20,7 @@ from pipedrive_pipeline.marts.fields.catalogue import Field
 from pipedrive_pipeline.marts.fields.columns import ViewColumn, stored_columns
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.writes import rows
+from pipedrive_pipeline.sync.writes import mart_rows
 from pipedrive_pipeline.sync.writes.comparison import CUSTOM
 from pipedrive_pipeline.sync.writes.forms import (
     CUSTOM_FORMS,
@@ -175,7 +175,7 @@ class CustomFields:
         """What the record has now, as it is read."""
         if self.remote_id is None:
             return {}
-        row = rows.row_of(self.connection, self.scope, self.mart, self.remote_id)
+        row = mart_rows.row_of(self.connection, self.scope, self.mart, self.remote_id)
         return row[CUSTOM] if row else {}
 
     def _is_current(self, values: Mapping[str, Any]) -> bool:

@@ -26,7 +26,7 @@ from pipedrive_pipeline.errors import (
 )
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.writes import comparison, links, outbox, rows
+from pipedrive_pipeline.sync.writes import comparison, links, mart_rows, outbox
 from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import (
     CompanyChanged,
@@ -204,7 +204,7 @@ class Writes:
             remote_id = step.entry.remote_id
             if remote_id is not None:
                 with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
-                    step.before = rows.row_before(
+                    step.before = mart_rows.row_before(
                         connection, self.scope, step.spec, step.entry.mart, remote_id
                     )
             try:
@@ -280,7 +280,7 @@ class Writes:
         )
 
     @staticmethod
-    def _both_values(step: Step, before: rows.Row) -> list[dict[str, str]]:
+    def _both_values(step: Step, before: mart_rows.Row) -> list[dict[str, str]]:
         name, details = step.entry.mart, []
         for declared, value in _comparable_values(step, before):
             is_same = comparison.is_stored(declared, name, value, before)
@@ -345,7 +345,7 @@ class Writes:
         before = None if entry.verb in {"create", "delete"} else step.before
         return WriteOutcome(settled, status, row, changed, before, step.is_invited)
 
-    def _changes(self, step: Step, row: rows.Row) -> dict[str, tuple[Any, Any]]:
+    def _changes(self, step: Step, row: mart_rows.Row) -> dict[str, tuple[Any, Any]]:
         """What the source stored otherwise than sent, and what it changed besides."""
         entry = step.entry
         changed: dict[str, tuple[Any, Any]] = {
@@ -362,12 +362,12 @@ class Writes:
         records: dict[str, list[str]] = {}
         for step in steps:
             entry = step.entry
-            for entity, ids in rows.records_of(
+            for entity, ids in mart_rows.records_of(
                 step.spec, entry.remote_id, entry.parent_remote_id
             ).items():
                 records[entity] = list(dict.fromkeys([*records.get(entity, ()), *ids]))
         if records:
-            rows.bring_in(
+            mart_rows.bring_in(
                 self.warehouse,
                 self.settings,
                 self.scope,
@@ -375,14 +375,14 @@ class Writes:
                 wait_seconds=self.timing.tables_seconds,
             )
 
-    def _row(self, entry: WriteEntry) -> rows.Row | None:
+    def _row(self, entry: WriteEntry) -> mart_rows.Row | None:
         if entry.remote_id is None:
             return None
         with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
-            return rows.row_of(connection, self.scope, entry.mart, entry.remote_id)
+            return mart_rows.row_of(connection, self.scope, entry.mart, entry.remote_id)
 
 
-def _comparable_values(step: Step, row: rows.Row) -> Iterator[tuple[WriteField, Any]]:
+def _comparable_values(step: Step, row: mart_rows.Row) -> Iterator[tuple[WriteField, Any]]:
     """Yields what was sent and has a column in the row; prices have a mart of their own."""
     return ((each, value) for each, value in declared_values(step) if each.column in row)
 

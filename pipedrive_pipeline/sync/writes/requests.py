@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pipedrive_pipeline.connectors.writing import Verb
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.writes import outbox, rows
+from pipedrive_pipeline.sync.writes import mart_rows, outbox
 from pipedrive_pipeline.sync.writes.entries import Intent, WriteEntry
 from pipedrive_pipeline.sync.writes.match_values import RecordValues, with_match_value
 from pipedrive_pipeline.sync.writes.matching import Match, matched, require_usable
@@ -184,10 +184,10 @@ def call_of(warehouse: Warehouse, scope: Scope, request: WriteRequest) -> dict[s
             remote_id = matched(connection, scope, request.mart, request.match)
         verb = "create" if remote_id is None else "update"
     spec = spec_of(scope.system, request.mart, verb)
-    before: rows.Row | None = None
+    before: mart_rows.Row | None = None
     if remote_id is not None:  # in a transaction of its own: a match may have taken a user's rights
         with warehouse.transaction(tenant=scope.tenant) as connection:
-            before = rows.row_before(connection, scope, spec, request.mart, remote_id)
+            before = mart_rows.row_before(connection, scope, spec, request.mart, remote_id)
     checked = done.new if verb == "create" else done.sent
     body = final_body(spec, checked.body, before or {}, notify=request.notify)
     if spec.marker is not None:

@@ -21,7 +21,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.budget.daily_budget import KEPT_FOR_SYNCS
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
-from pipedrive_pipeline.sync.writes import outbox, rows
+from pipedrive_pipeline.sync.writes import mart_rows, outbox
 from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import OutcomeUnknown, RecordMoved, WriteError
 from pipedrive_pipeline.sync.writes.steps import (
@@ -161,7 +161,7 @@ class Sending:
         with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
             if outbox.claimed(connection, self.scope, entry.mart, [remote_id]):
                 return True
-            row = rows.row_of(connection, self.scope, entry.mart, remote_id)
+            row = mart_rows.row_of(connection, self.scope, entry.mart, remote_id)
         return row is not None and row["created_at"] < since
 
     def _require_settled(self, step: Step) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.connectors.writing import Body, Row, WriteField, WriteSpec
 from pipedrive_pipeline.errors import PipelineError
-from pipedrive_pipeline.sync.writes import outbox, rows
+from pipedrive_pipeline.sync.writes import mart_rows, outbox
 from pipedrive_pipeline.sync.writes.entries import WriteEntry
 from pipedrive_pipeline.sync.writes.errors import (
     NotWritten,
@@ -46,7 +46,7 @@ class WriteOutcome:
 
     entry: WriteEntry
     status: int  # as HTTP has it; 202: it is not in the tables yet
-    row: rows.Row | None = None  # of the mart, as it now is
+    row: mart_rows.Row | None = None  # of the mart, as it now is
     # What the source changed by itself, or stored otherwise: both values by column.
     changes: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     before: Row | None = None  # the row before the call; None of a new record
@@ -59,7 +59,7 @@ class Step:
 
     entry: WriteEntry
     spec: WriteSpec
-    before: rows.Row | None = None
+    before: mart_rows.Row | None = None
     error: PipelineError | None = None
     outcome: WriteOutcome | None = None
 

@@ -18,7 +18,7 @@ from pipedrive_pipeline.connectors.writing import Body, WriteField, WriteSpec
 from pipedrive_pipeline.marts.fields.catalogue import Field, fields_of
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.writes import rows
+from pipedrive_pipeline.sync.writes import mart_rows
 from pipedrive_pipeline.sync.writes.custom_fields import CustomFields
 from pipedrive_pipeline.sync.writes.errors import WriteInvalid
 from pipedrive_pipeline.sync.writes.forms import (
@@ -112,11 +112,11 @@ class Check:
         )
 
     @cached_property
-    def _row(self) -> rows.Row:
+    def _row(self) -> mart_rows.Row:
         """The row of the record that is changed; empty of a new one."""
         if self._remote_id is None:
             return {}
-        return rows.row_of(self._connection, self._scope, self._mart, self._remote_id) or {}
+        return mart_rows.row_of(self._connection, self._scope, self._mart, self._remote_id) or {}
 
     def _name(self, column: str) -> str:
         return self._terms.name_of(column)

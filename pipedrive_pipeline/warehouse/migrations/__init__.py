@@ -1,7 +1,7 @@
 """Applies the files of `sql/functions` and `sql/schema` under a lock, and reports what is missing.
 
-Belongs here: the order, the lock and the state of migrations, and the roles of a copied database.
-Does not belong here: the tables themselves (`sql/schema`), Alembic (`revisions.py`), tenants' raw
+Belongs here: the order, the lock and the state of migrations, Alembic (`revisions.py`), and the
+roles of a copied database. Does not belong here: the tables themselves (`sql/schema`), tenants' raw
 schemas (`ingest/` makes them). Source: https://alembic.sqlalchemy.org/en/latest/cookbook.html.
 
 A run shares the lock `migration` as long as it lives; `migrate` needs it exclusively. It waits for

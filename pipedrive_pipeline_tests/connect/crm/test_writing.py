@@ -14,7 +14,7 @@ from pipedrive_pipeline.connectors.contract import Notice, Tombstone
 from pipedrive_pipeline.marts.declared import MARTS
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.signals import receive
+from pipedrive_pipeline.sync.signals.store import receive
 from pipedrive_pipeline_tests.connect.crm.installation import (
     Installed,
     data,

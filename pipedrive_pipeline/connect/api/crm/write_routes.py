@@ -15,8 +15,8 @@ from pipedrive_pipeline.connect.api.idempotency import IdempotencyKey
 from pipedrive_pipeline.connect.api.models import Answer
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.dependencies import RecordDeleter, RecordWriter
-from pipedrive_pipeline.connect.parameters import unusable
 from pipedrive_pipeline.connect.request import AppServices
+from pipedrive_pipeline.connect.unknown_parameters import unusable
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.writing import Operation, Verb
 from pipedrive_pipeline.marts.declared import MARTS, Mart, mart

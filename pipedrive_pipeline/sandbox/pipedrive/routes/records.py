@@ -25,7 +25,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.reading import (
     participants_of,
 )
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk, sort_value
-from pipedrive_pipeline.sandbox.pipedrive.world.view import Shape
+from pipedrive_pipeline.sandbox.pipedrive.world.v2_rows import Shape
 
 Record = dict[str, Any]
 Test = Callable[[Record], bool]

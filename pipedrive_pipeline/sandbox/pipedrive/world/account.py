@@ -20,7 +20,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.records import Records
 from pipedrive_pipeline.sandbox.pipedrive.world.rules import RULES
 from pipedrive_pipeline.sandbox.pipedrive.world.users import Rights, Sight
 from pipedrive_pipeline.sandbox.pipedrive.world.v1_rows import v1_time
-from pipedrive_pipeline.sandbox.pipedrive.world.view import View, views
+from pipedrive_pipeline.sandbox.pipedrive.world.v2_rows import View, views
 
 Record = dict[str, Any]
 RecordId = int | str  # as the API prints it; inside, records have numbers

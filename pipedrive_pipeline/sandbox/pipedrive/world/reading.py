@@ -9,7 +9,7 @@ from pipedrive_pipeline.sandbox.pipedrive.world.account import CrmAccount
 from pipedrive_pipeline.sandbox.pipedrive.world.kinds import ENTITIES
 from pipedrive_pipeline.sandbox.pipedrive.world.records import Walk
 from pipedrive_pipeline.sandbox.pipedrive.world.rules import live
-from pipedrive_pipeline.sandbox.pipedrive.world.view import PLAIN, Shape
+from pipedrive_pipeline.sandbox.pipedrive.world.v2_rows import PLAIN, Shape
 
 Record = dict[str, Any]
 Test = Callable[[Record], bool]

@@ -17,7 +17,7 @@ from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.marts.views.custom_values import custom_values
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.runs.signals import signal_records
+from pipedrive_pipeline.sync.signals.store import signal_records
 from pipedrive_pipeline.sync.writes.comparison import CUSTOM
 from pipedrive_pipeline.sync.writes.errors import TablesBehind
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -51,7 +51,7 @@ def bring_in(
         PipelineError: as `serve_waiting`, or why the records could not be read.
     """
     # dlt takes a second and 80 MB; a Connect app that never writes never loads it.
-    from pipedrive_pipeline.sync.runs.refresh import serve_waiting
+    from pipedrive_pipeline.sync.signals.refresh import serve_waiting
 
     for entity, ids in records.items():
         signal_records(warehouse, scope, entity, ids)

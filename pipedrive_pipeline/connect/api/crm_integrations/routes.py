@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from pipedrive_pipeline.connect.api import envelope, tenant_status
-from pipedrive_pipeline.connect.api.app_records import credentials, models, reading
-from pipedrive_pipeline.connect.api.app_records.operations import (
+from pipedrive_pipeline.connect.api.crm.examples import code_samples
+from pipedrive_pipeline.connect.api.crm.objects import resource_of
+from pipedrive_pipeline.connect.api.crm_integrations import models, reading, sent_credentials
+from pipedrive_pipeline.connect.api.crm_integrations.operations import (
     CONTACT,
     CUSTOMER,
     OPERATIONS,
@@ -17,9 +19,7 @@ from pipedrive_pipeline.connect.api.app_records.operations import (
     sends_invitations,
     verbs_of,
 )
-from pipedrive_pipeline.connect.api.app_records.writing import RecordSync
-from pipedrive_pipeline.connect.api.crm.examples import code_samples
-from pipedrive_pipeline.connect.api.crm.objects import resource_of
+from pipedrive_pipeline.connect.api.crm_integrations.writing import RecordSync
 from pipedrive_pipeline.connect.api.idempotency import IdempotencyKey
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
@@ -83,7 +83,7 @@ def test_connection(
     scope = _scope(services, caller, body)
     with services.slow_work.slot(caller.tenant):
         if body.credentials is not None:
-            checked = credentials.tested(services.vault, scope, body.credentials)
+            checked = sent_credentials.tested(services.vault, scope, body.credentials)
             account, is_connected = checked.account, checked.is_connected_account
             limits: tuple[str, ...] = ()
         else:
@@ -121,7 +121,7 @@ def get_customer(
     is_fresh = body.fresh or body.credentials is not None
     if is_fresh:
         with services.slow_work.slot(caller.tenant):
-            credential = credentials.for_calls(services.vault, scope, body.credentials)
+            credential = sent_credentials.for_calls(services.vault, scope, body.credentials)
             reading.read_again(services, scope, part, remote_id, credential)
     shown = reading.shown_record(services, caller, scope, part, remote_id)
     return envelope.answer(
@@ -262,7 +262,7 @@ def _record_sync(
     operation, scope = OPERATIONS[name], _scope(services, caller, body)
     parts = {part.name: getattr(body, part.name) for part in operation.parts}
     with services.slow_work.slot(caller.tenant):
-        credential = credentials.for_calls(services.vault, scope, body.credentials)
+        credential = sent_credentials.for_calls(services.vault, scope, body.credentials)
     return RecordSync(
         request,
         services,

@@ -9,20 +9,6 @@ from typing import Any, Final
 
 from fastapi import Request
 
-from pipedrive_pipeline.connect.api.app_records.models import (
-    Invitation,
-    SentRecord,
-    SyncAnswer,
-    SyncedRecord,
-    TriedRecord,
-    TriedRecords,
-)
-from pipedrive_pipeline.connect.api.app_records.operations import (
-    RecordPart,
-    SyncOperation,
-    links_between,
-)
-from pipedrive_pipeline.connect.api.app_records.reading import target_in
 from pipedrive_pipeline.connect.api.crm.ids import shown_remote
 from pipedrive_pipeline.connect.api.crm.incoming import in_api_names
 from pipedrive_pipeline.connect.api.crm.writing import (
@@ -31,6 +17,20 @@ from pipedrive_pipeline.connect.api.crm.writing import (
     Target,
     Writing,
 )
+from pipedrive_pipeline.connect.api.crm_integrations.models import (
+    Invitation,
+    SentRecord,
+    SyncAnswer,
+    SyncedRecord,
+    TriedRecord,
+    TriedRecords,
+)
+from pipedrive_pipeline.connect.api.crm_integrations.operations import (
+    RecordPart,
+    SyncOperation,
+    links_between,
+)
+from pipedrive_pipeline.connect.api.crm_integrations.reading import target_in
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connectors import registry

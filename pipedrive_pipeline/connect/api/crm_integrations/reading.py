@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from pipedrive_pipeline.connect.api.app_records.models import WantedRecord
-from pipedrive_pipeline.connect.api.app_records.operations import RecordPart
 from pipedrive_pipeline.connect.api.crm import reading
 from pipedrive_pipeline.connect.api.crm.ids import shown_remote
 from pipedrive_pipeline.connect.api.crm.writing import Target, target_of
+from pipedrive_pipeline.connect.api.crm_integrations.models import WantedRecord
+from pipedrive_pipeline.connect.api.crm_integrations.operations import RecordPart
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import Services
@@ -18,7 +18,7 @@ from pipedrive_pipeline.errors import BadInput
 from pipedrive_pipeline.marts.sources import mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess
-from pipedrive_pipeline.sync.writes import rows
+from pipedrive_pipeline.sync.writes import mart_rows
 from pipedrive_pipeline.sync.writes.errors import RecordGone
 from pipedrive_pipeline.sync.writes.matching import EXTERNAL_KEY, Match, matched, require_usable
 
@@ -104,7 +104,7 @@ def read_again(
                 )
         finally:
             source.usage.write()
-    rows.bring_in(vault.warehouse, vault.settings, scope, {entity_name: [remote_id]})
+    mart_rows.bring_in(vault.warehouse, vault.settings, scope, {entity_name: [remote_id]})
 
 
 def shown_record(

@@ -17,9 +17,9 @@ from datetime import timedelta
 from pipedrive_pipeline.errors import Busy, DatabaseUnavailable, PipelineError
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
-from pipedrive_pipeline.sync.runs.refresh import serve_waiting
-from pipedrive_pipeline.sync.runs.serving import Served
-from pipedrive_pipeline.sync.runs.signals import due_scopes
+from pipedrive_pipeline.sync.signals.refresh import serve_waiting
+from pipedrive_pipeline.sync.signals.serving import Served
+from pipedrive_pipeline.sync.signals.store import due_scopes
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.reused_connection import reusing
 

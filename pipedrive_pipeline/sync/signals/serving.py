@@ -32,7 +32,7 @@ from pipedrive_pipeline.ingest.signalled import SignalledRecords
 from pipedrive_pipeline.marts.sinks import feed_sinks
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.lock import TenantLock
-from pipedrive_pipeline.sync.runs.signals import (
+from pipedrive_pipeline.sync.signals.store import (
     Lag,
     Signal,
     StoredEvent,
@@ -45,7 +45,7 @@ from pipedrive_pipeline.sync.runs.signals import (
     waiting_signals,
 )
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
-from pipedrive_pipeline.sync.tenancy.erasure import erase_returned_records
+from pipedrive_pipeline.sync.tenancy.person_erasure import erase_returned_records
 from pipedrive_pipeline.warehouse.database import Warehouse
 
 SIGNALS_PER_TURN = 500  # records of an entity that are read by ids; the others wait for the next

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipedrive_pipeline.sandbox.kit.commands import (
+from pipedrive_pipeline.sandbox.kit.control_messages import (
     ExpireAccessTokens,
     GiveScopes,
     GrantMessage,

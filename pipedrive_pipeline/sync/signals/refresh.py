@@ -23,10 +23,10 @@ from pipedrive_pipeline.settings import Settings, load_settings
 from pipedrive_pipeline.sync.budget.daily_budget import KEPT_FOR_SYNCS
 from pipedrive_pipeline.sync.runs.lock import TenantLock, walk_lock
 from pipedrive_pipeline.sync.runs.scratch import scratch
-from pipedrive_pipeline.sync.runs.serving import ChangesWalk, Served, serve_signals, together
-from pipedrive_pipeline.sync.runs.signals import signal_records
 from pipedrive_pipeline.sync.runs.source_access import SourceAccess, utc_now
 from pipedrive_pipeline.sync.runs.tenant_stores import TenantStores, open_tenant_stores
+from pipedrive_pipeline.sync.signals.serving import ChangesWalk, Served, serve_signals, together
+from pipedrive_pipeline.sync.signals.store import signal_records
 from pipedrive_pipeline.sync.tenancy.registry import known
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.migrations import require_current
