@@ -64,7 +64,8 @@ from pipedrive_pipeline.marts.mapping import BadMapping
 from pipedrive_pipeline.marts.sinks import BadSink
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.sync.writes.errors import WriteError
-from pipedrive_pipeline.vault.vault import Vault, check_keys, open_vault
+from pipedrive_pipeline.vault.rotation import check_keys
+from pipedrive_pipeline.vault.vault import Vault, open_vault
 from pipedrive_pipeline.warehouse.pool import pooled
 
 log = logging.getLogger(__name__)

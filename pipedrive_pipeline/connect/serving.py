@@ -18,7 +18,8 @@ from pipedrive_pipeline.connect.app import create_app
 from pipedrive_pipeline.connect.http_protocol import LimitedHttp
 from pipedrive_pipeline.connect.middleware import HEAD_MAX_BYTES
 from pipedrive_pipeline.settings import Settings, load_settings
-from pipedrive_pipeline.vault.vault import check_keys, open_vault
+from pipedrive_pipeline.vault.rotation import check_keys
+from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.migrations import require_current
 
 KEEP_ALIVE_SECONDS = 5

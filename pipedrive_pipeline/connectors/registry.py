@@ -15,12 +15,10 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from pipedrive_pipeline.connectors.contract import Children, ColumnType, Entity, System
-from pipedrive_pipeline.connectors.hosts import AllowedHosts
-from pipedrive_pipeline.connectors.oauth import OAuthApp
 from pipedrive_pipeline.connectors.pipedrive.system import PIPEDRIVE
 from pipedrive_pipeline.errors import SettingsError, UsageError
-from pipedrive_pipeline.scope import SYSTEM_PATTERN, Scope, are_alike
-from pipedrive_pipeline.settings import Settings, setting_name
+from pipedrive_pipeline.scope import SYSTEM_PATTERN, are_alike
+from pipedrive_pipeline.settings import Settings
 
 ENTRY_POINT_GROUP = "pipedrive_pipeline.systems"
 MODULES_VARIABLE = "SYSTEM_MODULES"
@@ -68,50 +66,6 @@ def register(new: System) -> System:
         raise UsageError(f"the system {new.key[:64]!r} cannot be registered: {problem}.")
     _registered[new.key] = new
     return new
-
-
-def allowed_hosts(settings: Settings, scope: Scope) -> AllowedHosts:
-    """The hosts that the tokens of one tenant and system may go to.
-
-    Raises:
-        SettingsError: a setting of this system is malformed.
-    """
-    patterns = settings.system(scope.system, scope.tenant.slug).allowed_hosts
-    return AllowedHosts(
-        system(scope.system).hosts if patterns is None else patterns,
-        setting_name(scope.system, "ALLOWED_HOSTS"),
-    )
-
-
-def oauth_app(settings: Settings, scope: Scope) -> OAuthApp:
-    """Our OAuth app at the system of this scope.
-
-    Raises:
-        SettingsError: the operator has not set the app's id or secret.
-        UsageError: the system has no OAuth, or there is no such system.
-    """
-    declared = system(scope.system)
-    scheme = declared.auth_of("oauth")
-    if scheme is None:
-        raise UsageError(f"{declared.label} has no consent; connect with an API token.")
-    given = settings.system(scope.system, scope.tenant.slug)
-    if given.client_id is None or given.client_secret is None:
-        name = setting_name(
-            scope.system, "CLIENT_ID" if given.client_id is None else "CLIENT_SECRET"
-        )
-        raise SettingsError(
-            f"{name} is not set; consent needs the id and secret of an app that is registered with "
-            f"{declared.label}. An API token needs neither: `connect --api-token`."
-        )
-    return OAuthApp(
-        system=scope.system,
-        scheme=scheme,
-        oauth_url=str(given.oauth_url or scheme.oauth_url).rstrip("/"),
-        client_id=given.client_id,
-        client_secret=given.client_secret,
-        redirect_uri=settings.redirect_uri(scope.system),
-        allowed_hosts=allowed_hosts(settings, scope),
-    )
 
 
 def check_settings(settings: Settings) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import psycopg
 from pydantic import SecretStr
@@ -24,11 +23,16 @@ from pipedrive_pipeline.errors import BadInput, SourceBroke, UnknownTenant
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault import connection_rows, connections, exported_rows, states
 from pipedrive_pipeline.vault.cipher import Cipher
-from pipedrive_pipeline.vault.connection_rows import ConnectionRow
+from pipedrive_pipeline.vault.connection_rows import (
+    ConnectionRow,
+    ConnectionTokens,
+    database_time,
+    storable,
+)
 from pipedrive_pipeline.vault.connections import TenantConnection
-from pipedrive_pipeline.vault.errors import OtherCompany, TokenRefused
+from pipedrive_pipeline.vault.errors import OtherCompany
+from pipedrive_pipeline.vault.lending import lender_of
 from pipedrive_pipeline.vault.states import ConnectionState
-from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time, storable
 from pipedrive_pipeline.vault.vault import Vault
 
 T = TypeVar("T")
@@ -93,16 +97,9 @@ def account_of_credential(vault: Vault, scope: Scope, credential: Credential) ->
         SourceUnavailable, HostNotAllowed, SourceBroke: as the connector's errors.
     """
     declaration = registry.system(scope.system)
-
-    def lend_once(refused: Credential | None = None) -> Credential:
-        if refused is not None:
-            host = urlsplit(credential.base_url).hostname or ""
-            raise TokenRefused(scope.tenant.slug, declaration.label, host)
-        return credential
-
     access = Access(
         tenant=scope.tenant.slug,
-        lend=lend_once,
+        lend=lender_of(scope, credential),
         allowed_hosts=vault.allowed_hosts(scope),
         on_call=_not_metered,
     )

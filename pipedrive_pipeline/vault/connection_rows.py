@@ -1,8 +1,8 @@
-"""Reads one row of `integration.connections` with its sealed tokens. For the vault only."""
+"""One row of `integration.connections` with its sealed tokens, and the tokens that go into one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -19,10 +19,8 @@ from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.vault.states import ConnectionState, Reason
 from pipedrive_pipeline.vault.vault import Vault
 
-REFRESH_BEFORE_EXPIRY = timedelta(minutes=5)  # a page of 500 records takes seconds, a retry 15 s
-
 LOCK_TIMEOUT = "30s"  # a session that locks a row may be in a call of 10 s
-TokenColumn = Literal["access_token", "refresh_token"]
+NAME_MAX_CHARACTERS = 500
 
 READ = """
     select
@@ -92,6 +90,35 @@ class ConnectionRow:
         """The location of a token of this row, in its own or another generation."""
         of_generation = self.generation if generation is None else generation
         return SecretLocation(self.scope, column, of_generation)
+
+
+@dataclass(frozen=True)
+class ConnectionTokens:
+    """Tokens that a source issued or a person entered. Times are by the database's clock."""
+
+    kind: Literal["oauth", "api_token"]
+    access: SecretStr
+    api_domain: str  # checked
+    issued_at: datetime
+    refresh: SecretStr | None = None
+    expires_at: datetime | None = None  # None: does not expire
+    scopes: tuple[str, ...] = ()
+
+    def columns(self, cipher: Cipher, location: SecretLocation) -> dict[str, object]:
+        """The columns of `integration.connections`, tokens sealed for this row and generation."""
+        return {
+            "kind": self.kind,
+            "access_token": cipher.seal(self.access, replace(location, column="access_token")),
+            "refresh_token": self.refresh
+            and cipher.seal(self.refresh, replace(location, column="refresh_token")),
+            "token_issued_at": self.issued_at,
+            "token_expires_at": self.expires_at,
+            "generation": location.generation,
+            "refresh_started_at": None,
+            "refresh_failed_at": None,
+            "api_domain": self.api_domain,
+            "scopes": [storable(scope) for scope in self.scopes] or None,
+        }
 
 
 def read(vault: Vault, scope: Scope) -> ConnectionRow:
@@ -178,3 +205,18 @@ def token(
     if sealed is None:
         raise NotConnected(row.scope.tenant.slug, row.scope.system)
     return cipher.open(sealed, row.location(column))
+
+
+def storable(text: str) -> str:
+    """A name from the source as Postgres accepts it: no NUL, no lone surrogate, not too long."""
+    shortened = text[:NAME_MAX_CHARACTERS].replace("\x00", "\ufffd")
+    return shortened.encode("utf-8", "replace").decode()
+
+
+def database_time(transaction: psycopg.Connection) -> datetime:
+    """The current time in UTC, not the transaction's start; all processes share this clock."""
+    row = transaction.execute("select clock_timestamp()").fetchone()
+    if row is None:  # a select without from has one row
+        raise AssertionError
+    instant: datetime = row[0]
+    return instant

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from pipedrive_pipeline.connectors import registry
-from pipedrive_pipeline.connectors.contract import Access, Account, Credential, Entity
+from pipedrive_pipeline.connectors.contract import Access, Account, Entity
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.vault import connection_rows
 from pipedrive_pipeline.vault.connect import fetch_account
-from pipedrive_pipeline.vault.lending import lend
+from pipedrive_pipeline.vault.lending import borrow
 from pipedrive_pipeline.vault.vault import Vault
 
 
@@ -37,21 +38,11 @@ def check_connection(vault: Vault, scope: Scope, entities: Collection[Entity]) -
         SourceUnavailable: no answer; nothing is known.
     """
     declaration = registry.system(scope.system)
-
-    def lend_again(refused: Credential | None = None) -> Credential:
-        return lend(
-            scope.tenant,
-            scope.system,
-            refused=refused,
-            warehouse=vault.warehouse,
-            settings=vault.settings,
-        )
-
     account = fetch_account(
         declaration,
         Access(
             tenant=scope.tenant.slug,
-            lend=lend_again,
+            lend=partial(borrow, vault, scope),
             allowed_hosts=vault.allowed_hosts(scope),
             on_call=lambda _: None,
         ),

@@ -23,7 +23,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows, exported_rows
 from pipedrive_pipeline.vault.exported_rows import Export
-from pipedrive_pipeline.vault.lending import lend, require_lendable
+from pipedrive_pipeline.vault.lending import borrow, require_lendable
 from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import audit_log
@@ -77,7 +77,7 @@ def start(vault: Vault, scope: Scope, *, table: str | None, reader: str, who: st
         NotLendable: the connection has an API token.
         NotConnected, ReauthNeeded, SourceUnavailable: as `lend`.
     """
-    lent = lend(scope.tenant, scope.system, warehouse=vault.warehouse, settings=vault.settings)
+    lent = borrow(vault, scope)
     require_lendable(scope, lent)
     schema, _, name = (table or default_table(scope.system)).rpartition(".")
     target = (schema or "public", name)
@@ -127,13 +127,7 @@ def refresh_export(vault: Vault, scope: Scope) -> None:
     Raises:
         PipelineError: as `lend`; the row stays as it is, or is gone if the connection is.
     """
-    lent = lend(
-        scope.tenant,
-        scope.system,
-        valid_for=VALID_FOR,
-        warehouse=vault.warehouse,
-        settings=vault.settings,
-    )
+    lent = borrow(vault, scope, valid_for=VALID_FOR)
     with vault.warehouse.transaction(scope.tenant) as transaction:
         row = connection_rows.locked(transaction, scope)
         if row.state is ConnectionState.CONNECTED and row.generation == lent.generation:

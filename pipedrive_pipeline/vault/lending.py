@@ -21,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 import psycopg
 
-from pipedrive_pipeline.connectors.contract import Credential
+from pipedrive_pipeline.connectors import registry
+from pipedrive_pipeline.connectors.contract import Credential, Lender
 from pipedrive_pipeline.connectors.hosts import checked_base_url
 from pipedrive_pipeline.connectors.oauth import TokenGrant
 from pipedrive_pipeline.connectors.refusals import GrantRefused
@@ -40,13 +42,14 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connection_rows, exported_rows, states
-from pipedrive_pipeline.vault.connection_rows import REFRESH_BEFORE_EXPIRY, ConnectionRow
-from pipedrive_pipeline.vault.errors import NotLendable, SecretUnreadable
+from pipedrive_pipeline.vault.connection_rows import ConnectionRow, ConnectionTokens, database_time
+from pipedrive_pipeline.vault.errors import NotLendable, SecretUnreadable, TokenRefused
 from pipedrive_pipeline.vault.states import ConnectionState, Reason
-from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time
 from pipedrive_pipeline.vault.vault import Vault, open_vault
 from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse
+
+REFRESH_BEFORE_EXPIRY = timedelta(minutes=5)  # a page of 500 records takes seconds, a retry 15 s
 
 
 def lend(
@@ -79,12 +82,38 @@ def lend(
     """
     tenant = tenant if isinstance(tenant, Tenant) else Tenant(tenant)
     vault = open_vault(warehouse, settings)
-    row = connection_rows.read(vault, Scope(tenant, system))
+    return borrow(vault, Scope(tenant, system), refused, valid_for=valid_for)
+
+
+def borrow(
+    vault: Vault,
+    scope: Scope,
+    refused: Credential | None = None,
+    *,
+    valid_for: timedelta = REFRESH_BEFORE_EXPIRY,
+) -> Credential:
+    """As `lend`, from a vault that is open."""
+    row = connection_rows.read(vault, scope)
     try:
-        return _lent(vault, row, refused, valid_for)
+        return _usable(vault, row, refused, valid_for)
     except SecretUnreadable:
         _stop(vault, row, Reason.TOKEN_UNREADABLE)
         raise
+
+
+def lender_of(scope: Scope, credential: Credential) -> Lender:
+    """Returns what lends one credential that somebody brought, which nothing renews.
+
+    It raises `TokenRefused` once the source has refused the credential.
+    """
+
+    def lend_again(refused: Credential | None = None) -> Credential:
+        if refused is not None:
+            host = urlsplit(credential.base_url).hostname or ""
+            raise TokenRefused(scope.tenant.slug, registry.system(scope.system).label, host)
+        return credential
+
+    return lend_again
 
 
 def require_lendable(scope: Scope, credential: Credential) -> datetime:
@@ -98,7 +127,7 @@ def require_lendable(scope: Scope, credential: Credential) -> datetime:
     return credential.expires_at
 
 
-def _lent(
+def _usable(
     vault: Vault, row: ConnectionRow, refused: Credential | None, valid_for: timedelta
 ) -> Credential:
     connection_rows.require_connected(row)

@@ -21,9 +21,9 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connect, connections, states
 from pipedrive_pipeline.vault.cipher import Cipher, SecretLocation
 from pipedrive_pipeline.vault.connect import NewConnection, StartAfresh
+from pipedrive_pipeline.vault.connection_rows import ConnectionTokens, storable
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.errors import NothingToConfirm
-from pipedrive_pipeline.vault.tokens import ConnectionTokens, storable
 from pipedrive_pipeline.vault.vault import Vault
 
 KEPT_MINUTES = 10

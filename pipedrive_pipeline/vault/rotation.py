@@ -1,4 +1,4 @@
-"""Re-encrypts every stored secret with the first key, row by row, while syncs run.
+"""Checks the keys of all stored secrets, and re-encrypts each with the first key while syncs run.
 
 The order for an operator: put the new key in front of `TOKEN_ENCRYPTION_KEYS` everywhere and
 restart everything (both keys decrypt from then on); rotate; take the old key out. If a rotation is
@@ -32,7 +32,7 @@ from pipedrive_pipeline.vault.cipher import (
 )
 from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 from pipedrive_pipeline.vault.states import ConnectionState, Reason
-from pipedrive_pipeline.vault.vault import Vault, check_keys
+from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import audit_log
 
 Row = dict[str, Any]
@@ -150,6 +150,30 @@ SEALED_TABLES = (
 )
 
 
+def check_keys(vault: Vault) -> int:
+    """The number of stored secrets, if each is sealed with a key of the list.
+
+    Only key ids are compared, so that this is cheap at each start; a secret that was altered is
+    detected when it is lent, and stops that connection only.
+
+    Raises:
+        WrongKey: a key is missing; the operator must put it back. Nothing is overwritten.
+    """
+    sealed = sql.SQL(" union all ").join(
+        sql.SQL("select {} as sealed from {}").format(
+            sql.Identifier(column), sql.Identifier("integration", table.name)
+        )
+        for table in SEALED_TABLES
+        for column in table.columns
+    )
+    with vault.warehouse.transaction() as transaction:
+        rows = transaction.execute(sql.SQL(_KEYS_USED).format(sealed=sealed)).fetchall()
+    missing = vault.cipher.missing_keys([key_id for key_id, _ in rows])
+    if missing:
+        raise WrongKey(missing)
+    return sum(count for _, count in rows)
+
+
 def rotate_keys(
     vault: Vault, *, is_discarding: bool = False, is_trial: bool = False
 ) -> RotationCounts:
@@ -262,6 +286,12 @@ def _names(names: tuple[str, ...]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(name) for name in names)
 
 
+_KEYS_USED = """
+select left(secrets.sealed, 8) as key_id, count(*) as secrets_count
+from ({sealed}) as secrets
+where secrets.sealed ~ '^[0-9a-f]{{8}}[.]'
+group by left(secrets.sealed, 8)
+"""
 _CLEAR_ADDRESSES = """
 update integration.sync_settings
 set alert_urls = null

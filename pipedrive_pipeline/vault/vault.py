@@ -1,4 +1,4 @@
-"""The vault: warehouse, settings and cipher in one object, and the check of its keys at start."""
+"""The vault: warehouse, settings and cipher in one object; a system's hosts and OAuth app."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import cached_property
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.oauth import OAuthApp
+from pipedrive_pipeline.errors import SettingsError, UsageError
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.settings import Settings, load_settings
+from pipedrive_pipeline.settings import Settings, load_settings, setting_name
 from pipedrive_pipeline.vault.cipher import Cipher
-from pipedrive_pipeline.vault.errors import WrongKey
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 
 
@@ -23,12 +23,46 @@ class Vault:
     settings: Settings
 
     def allowed_hosts(self, scope: Scope) -> AllowedHosts:
-        """The hosts that the tokens of one tenant and system may be sent to."""
-        return registry.allowed_hosts(self.settings, scope)
+        """The hosts that the tokens of one tenant and system may be sent to.
+
+        Raises:
+            SettingsError: a setting of this system is malformed.
+        """
+        patterns = self.settings.system(scope.system, scope.tenant.slug).allowed_hosts
+        return AllowedHosts(
+            registry.system(scope.system).hosts if patterns is None else patterns,
+            setting_name(scope.system, "ALLOWED_HOSTS"),
+        )
 
     def oauth_app(self, scope: Scope) -> OAuthApp:
-        """Our OAuth app at one system; raises as `registry.oauth_app`."""
-        return registry.oauth_app(self.settings, scope)
+        """Our OAuth app at the system of this scope.
+
+        Raises:
+            SettingsError: the operator has not set the app's id or secret.
+            UsageError: the system has no OAuth, or there is no such system.
+        """
+        declared = registry.system(scope.system)
+        scheme = declared.auth_of("oauth")
+        if scheme is None:
+            raise UsageError(f"{declared.label} has no consent; connect with an API token.")
+        given = self.settings.system(scope.system, scope.tenant.slug)
+        if given.client_id is None or given.client_secret is None:
+            name = setting_name(
+                scope.system, "CLIENT_ID" if given.client_id is None else "CLIENT_SECRET"
+            )
+            raise SettingsError(
+                f"{name} is not set; consent needs the id and secret of an app that is registered "
+                f"with {declared.label}. An API token needs neither: `connect --api-token`."
+            )
+        return OAuthApp(
+            system=scope.system,
+            scheme=scheme,
+            oauth_url=str(given.oauth_url or scheme.oauth_url).rstrip("/"),
+            client_id=given.client_id,
+            client_secret=given.client_secret,
+            redirect_uri=self.settings.redirect_uri(scope.system),
+            allowed_hosts=self.allowed_hosts(scope),
+        )
 
     @cached_property
     def cipher(self) -> Cipher:
@@ -40,41 +74,3 @@ def open_vault(warehouse: Warehouse | None = None, settings: Settings | None = N
     """The vault of these settings; defaults come from the environment."""
     settings = settings or load_settings()
     return Vault(warehouse=warehouse or warehouse_of(settings), settings=settings)
-
-
-def check_keys(vault: Vault) -> int:
-    """The number of stored secrets, if each is sealed with a key of the list.
-
-    Only key ids are compared, so that this is cheap at each start; a secret that was altered is
-    detected when it is lent, and stops that connection only.
-
-    Raises:
-        WrongKey: a key is missing; the operator must put it back. Nothing is overwritten.
-    """
-    with vault.warehouse.transaction() as transaction:
-        rows = transaction.execute(
-            """
-            select left(secrets.sealed, 8) as key_id, count(*) as secrets_count
-            from (
-                select connections.access_token as sealed from integration.connections
-                union all
-                select connections.refresh_token as sealed from integration.connections
-                union all
-                select pending_grants.access_token as sealed from integration.pending_grants
-                union all
-                select pending_grants.refresh_token as sealed from integration.pending_grants
-                union all
-                select sync_settings.alert_urls as sealed from integration.sync_settings
-                union all
-                select app_webhooks.secret as sealed from integration.app_webhooks
-                union all
-                select app_webhooks.former_secret as sealed from integration.app_webhooks
-            ) as secrets
-            where secrets.sealed ~ '^[0-9a-f]{8}[.]'
-            group by left(secrets.sealed, 8)
-            """
-        ).fetchall()
-    missing = vault.cipher.missing_keys([key_id for key_id, _ in rows])
-    if missing:
-        raise WrongKey(missing)
-    return sum(count for _, count in rows)

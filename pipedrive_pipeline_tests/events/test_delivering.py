@@ -27,8 +27,8 @@ from pipedrive_pipeline.sync.events import queue, webhooks
 from pipedrive_pipeline.sync.status.problems import open_problems
 from pipedrive_pipeline.sync.tenancy import removal
 from pipedrive_pipeline.vault.errors import WrongKey
-from pipedrive_pipeline.vault.rotation import rotate_keys
-from pipedrive_pipeline.vault.vault import check_keys, open_vault
+from pipedrive_pipeline.vault.rotation import check_keys, rotate_keys
+from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.events.receivers import (
     FAILED,
     NEVER,

@@ -16,8 +16,9 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connections, lend
 from pipedrive_pipeline.vault.connect import connect_with_api_token
 from pipedrive_pipeline.vault.errors import CannotChange, OtherCompany, TokenRefused, WrongKey
+from pipedrive_pipeline.vault.rotation import check_keys
 from pipedrive_pipeline.vault.states import MAY_BECOME, ConnectionState, Reason, change
-from pipedrive_pipeline.vault.vault import check_keys, open_vault
+from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany
 from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup, settings_for
 

@@ -23,8 +23,8 @@ from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
-from pipedrive_pipeline.vault.rotation import rotate_keys
-from pipedrive_pipeline.vault.vault import Vault, check_keys
+from pipedrive_pipeline.vault.rotation import check_keys, rotate_keys
+from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany, Rotation
 from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup
 

@@ -19,7 +19,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connect
-from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time
+from pipedrive_pipeline.vault.connection_rows import ConnectionTokens, database_time
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.vault import oauth_server

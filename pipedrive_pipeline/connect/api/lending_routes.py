@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -17,8 +18,7 @@ from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.auth.dependencies import CredentialBorrower
 from pipedrive_pipeline.connect.request import AppServices, Services, SystemKey
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.vault import lend
-from pipedrive_pipeline.vault.lending import require_lendable
+from pipedrive_pipeline.vault.lending import borrow, require_lendable
 from pipedrive_pipeline.warehouse import audit_log
 
 router = APIRouter(
@@ -61,7 +61,7 @@ async def credential(
     vault = services.vault
     lent = await services.lending.credential(
         scope,
-        lambda: lend(scope.tenant, system, warehouse=vault.warehouse, settings=vault.settings),
+        partial(borrow, vault, scope),
     )
     answer = LentCredential(
         access_token=lent.secret.get_secret_value(),

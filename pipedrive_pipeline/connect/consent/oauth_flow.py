@@ -28,10 +28,10 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import connect, pending
 from pipedrive_pipeline.vault.connect import NewConnection
+from pipedrive_pipeline.vault.connection_rows import ConnectionTokens, database_time
 from pipedrive_pipeline.vault.connections import TenantConnection
 from pipedrive_pipeline.vault.errors import NothingToConfirm, TokenRefused
 from pipedrive_pipeline.vault.pending import PendingGrant
-from pipedrive_pipeline.vault.tokens import ConnectionTokens, database_time
 from pipedrive_pipeline.vault.vault import Vault
 
 STATE_MINUTES = 10

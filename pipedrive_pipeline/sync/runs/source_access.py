@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from functools import cached_property
-from urllib.parse import urlsplit
+from functools import cached_property, partial
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import (
@@ -26,9 +25,8 @@ from pipedrive_pipeline.sync.budget import daily_budget
 from pipedrive_pipeline.sync.budget.pricing import Price, price
 from pipedrive_pipeline.sync.budget.usage import UsageRecorder
 from pipedrive_pipeline.sync.tenancy.configuration import entities_read
-from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.connections import connection
-from pipedrive_pipeline.vault.errors import TokenRefused
+from pipedrive_pipeline.vault.lending import borrow, lender_of
 from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -53,9 +51,13 @@ class SourceAccess:
         now: daily_budget.Now = utc_now,
         credential: Credential | None = None,
     ) -> None:
-        self._warehouse, self._settings, self._now = warehouse, settings, now
+        self._warehouse, self._now = warehouse, now
+        self._vault = open_vault(warehouse, settings)
         self.scope, self._is_increment = scope, is_increment
-        self._kept_share, self._credential = kept_share, credential
+        self._kept_share = kept_share
+        self._lend = (
+            lender_of(scope, credential) if credential else partial(borrow, self._vault, scope)
+        )
         self._declaration = registry.system(scope.system)
         self.usage = UsageRecorder(warehouse, scope, now)
 
@@ -112,7 +114,7 @@ class SourceAccess:
         return Access(
             tenant=self.scope.tenant.slug,
             lend=self._lend,
-            allowed_hosts=registry.allowed_hosts(self._settings, self.scope),
+            allowed_hosts=self._vault.allowed_hosts(self.scope),
             on_call=booked,
             before_call=allowance.before_call,
             now=self._now,
@@ -142,7 +144,7 @@ class SourceAccess:
         Raises:
             NotConnected: no more rows of the tenant may be written.
         """
-        row = connection(open_vault(self._warehouse, self._settings), self.scope)
+        row = connection(self._vault, self.scope)
         if row is None or row.state is ConnectionState.DISCONNECTED:
             raise NotConnected(self.scope.tenant.slug, self.scope.system)
 
@@ -157,18 +159,3 @@ class SourceAccess:
             is_ours = isinstance(error, daily_budget.AllowanceSpent | daily_budget.StillPaused)
             if isinstance(error, BudgetSpent) and not is_ours:
                 self.usage.note_spent(error.resets_at)
-
-    def _lend(self, refused: Credential | None = None) -> Credential:
-        """The connection's credential, or the one that a caller brought, which nothing renews."""
-        if self._credential is not None:
-            if refused is not None:
-                host = urlsplit(self._credential.base_url).hostname or ""
-                raise TokenRefused(self.scope.tenant.slug, self._declaration.label, host)
-            return self._credential
-        return lend(
-            self.scope.tenant,
-            self.scope.system,
-            refused=refused,
-            warehouse=self._warehouse,
-            settings=self._settings,
-        )

@@ -19,7 +19,8 @@ from pipedrive_pipeline.sync.tenancy.registry import known, scopes_of_run
 from pipedrive_pipeline.sync.webhooks.live_status import WebhookDead, near_real_time
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault.connection_test import ConnectionCheck
-from pipedrive_pipeline.vault.vault import check_keys, open_vault
+from pipedrive_pipeline.vault.rotation import check_keys
+from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import SchemaBehind, head, require_current
 from pipedrive_pipeline.warehouse.requirements import locale_limit, require_fit
