@@ -131,7 +131,7 @@ def test_a_run_that_fails_leaves_a_failed_row_and_the_last_good_tables(
     running["refused"].revoke()
     sandboxes["gone"].__exit__(None, None, None)
     begun = {
-        slug: terminal.start("sync", "--tenant", slug, **more)
+        slug: terminal.fork("sync", "--tenant", slug, **more)
         for slug, more in (
             ("refused", {}),
             ("gone", {}),

@@ -127,7 +127,7 @@ def test_erasing_takes_a_tenant_from_everywhere_but_the_audit_log(
     world.connect(ACME, sandbox)
     world.connect(Tenant("bravo"), sandbox)
     words = ("sync", "--full", "--json", "--tenant")
-    begun = [terminal.start(*words, slug) for slug in ("acme", "bravo")]
+    begun = [terminal.fork(*words, slug) for slug in ("acme", "bravo")]
     assert [ended(process).facts["success"] for process in begun] == [True, True]
     home = world.settings.pipeline_home
     scratch = Scope(ACME, SYSTEM).scratch_directory(home, world.warehouse.identity())

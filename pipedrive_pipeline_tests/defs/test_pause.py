@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 
 from pipedrive_pipeline.errors import ExitCode
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline_tests.cli.terminal import CommandResult, Terminal
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
 
 pytestmark = pytest.mark.slow
@@ -30,16 +28,10 @@ def world(database_url: str, tmp_path: Path, sandbox: Sandbox) -> World:
     return world
 
 
-def command(world: World, *words: str) -> subprocess.CompletedProcess[str]:
+def command(world: World, *words: str) -> CommandResult:
     """The command line, as a person types it."""
     with environment_of(world) as environment:
-        return subprocess.run(
-            [sys.executable, "-m", "pipedrive_pipeline", *words, "--tenant", "acme"],
-            env={**os.environ, **environment, "SCHEDULES": "off"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return Terminal(environment).run(*words, "--tenant", "acme", SCHEDULES="off")
 
 
 def test_a_paused_run_is_green_answers_5_and_says_when_it_goes_on(
@@ -52,11 +44,11 @@ def test_a_paused_run_is_green_answers_5_and_says_when_it_goes_on(
     calls_when_paused = sandbox.requests.count
     refused = command(world, "sync")
 
-    assert (paused.returncode, refused.returncode) == (ExitCode.PAUSED, ExitCode.PAUSED)
-    assert "full read: 80 to 160 tokens, less than 1 % of 30,000" in paused.stdout
-    assert "it goes on at" in paused.stderr
+    assert (paused.code, refused.code) == (ExitCode.PAUSED, ExitCode.PAUSED)
+    assert "full read: 80 to 160 tokens, less than 1 % of 30,000" in paused.out
+    assert "it goes on at" in paused.err
     assert sandbox.requests.count == calls_when_paused
-    [line] = refused.stderr.splitlines()
+    [line] = refused.err.splitlines()
     assert line.startswith("paused: acme: paused until ")
     with world.warehouse.connect() as connection:
         runs = connection.execute("select status from dagster.runs").fetchall()
@@ -83,8 +75,8 @@ def test_a_dry_run_says_the_price_and_reads_nothing(world: World, sandbox: Sandb
 
     priced = command(world, "sync", "--full", "--dry-run")
 
-    assert priced.returncode == ExitCode.OK
-    first, *by_entity = priced.stdout.splitlines()
+    assert priced.code == ExitCode.OK
+    first, *by_entity = priced.out.splitlines()
     assert first == "acme: full read: 80 to 160 tokens, less than 1 % of 30,000"
     assert "persons: 20 to 80" in {line.strip() for line in by_entity}
     assert sandbox.requests.count - calls_before == 2

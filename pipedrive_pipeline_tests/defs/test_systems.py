@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,12 +13,14 @@ import dagster as dg
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox
+from pipedrive_pipeline_tests import forked
 from pipedrive_pipeline_tests.orbit.lookalike import OrbitSandbox, serve_orbit
 from pipedrive_pipeline_tests.orbit.world import seeded_orbit
 from pipedrive_pipeline_tests.scenarios.world import World
 
 pytestmark = pytest.mark.slow
 Worker = Callable[..., dict[str, Any]]
+PATIENCE_SECONDS = 100
 MARTS = {"crm/users", "crm/customers", "crm/contacts"}
 
 
@@ -48,16 +48,10 @@ def worker(
     }
 
     def work(*words: str) -> dict[str, Any]:
-        module = "pipedrive_pipeline_tests.defs.worker"
-        done = subprocess.run(
-            [sys.executable, "-m", module, *words],
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        facts: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        begun = forked.begun("pipedrive_pipeline_tests.defs.worker", words, variables)
+        code, output, errors = begun.ended(PATIENCE_SECONDS)
+        assert code == 0, errors[-3000:]
+        facts: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
         return facts
 
     return work

@@ -8,14 +8,13 @@ that it gives itself (`points.py`). Does not belong here: what it sends to Postg
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.signals.refresh import serve_waiting
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline_tests import forked
 from pipedrive_pipeline_tests.scenarios import points
 from pipedrive_pipeline_tests.scenarios.points import Point
 from pipedrive_pipeline_tests.scenarios.world import SYSTEM, World
@@ -84,7 +84,7 @@ def _started(
     world: World, act: Callable[..., None], *, url: str | None, **arguments: Any
 ) -> ForkServerProcess:
     keys = [key.get_secret_value() for key in world.settings.encryption_keys()]
-    process = _context().Process(
+    process = forked.context().Process(
         target=act,
         kwargs={
             "url": url or world.warehouse.url,
@@ -129,12 +129,6 @@ def ended(process: ForkServerProcess) -> int:
     process.join(PATIENCE_SECONDS)
     assert process.exitcode is not None, "the sync hangs"
     return process.exitcode
-
-
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "pipedrive_pipeline.ingest.raw"])
-    return context
 
 
 def _sync(
