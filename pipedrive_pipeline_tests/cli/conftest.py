@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 
 from pipedrive_pipeline.sandbox import Sandbox, seeded, serve
+from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal
 from pipedrive_pipeline_tests.scenarios.world import World, environment_of, world_at
+
+
+@pytest.fixture
+def database_url(dagster_template: str) -> Iterator[str]:
+    """A migrated database of this test's own, with the tables of Dagster."""
+    with databases.copy_of(dagster_template) as url:
+        yield url
 
 
 @pytest.fixture

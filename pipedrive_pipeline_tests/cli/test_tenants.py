@@ -124,6 +124,8 @@ def test_erasing_takes_a_tenant_from_everywhere_but_the_audit_log(
 ) -> None:
     """Dagster's runs and the scratch folder hold facts of the tenant as well."""
     make_independent(world.warehouse.url)  # another test's database may need the role of analysts
+    with world.warehouse.transaction() as connection:
+        connection.execute("drop schema dagster cascade")  # both commands begin by making it
     world.connect(ACME, sandbox)
     world.connect(Tenant("bravo"), sandbox)
     words = ("sync", "--full", "--json", "--tenant")

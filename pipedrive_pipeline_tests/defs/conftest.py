@@ -9,12 +9,20 @@ import pytest
 
 from pipedrive_pipeline.cli.session import CommandSession, dagster_environment
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
+from pipedrive_pipeline_tests import databases
 from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
 
 
 @pytest.fixture
 def account() -> CrmAccount:
     return seeded(20, 40)
+
+
+@pytest.fixture
+def database_url(dagster_template: str) -> Iterator[str]:
+    """A migrated database of this test's own, with the tables of Dagster."""
+    with databases.copy_of(dagster_template) as url:
+        yield url
 
 
 @pytest.fixture
