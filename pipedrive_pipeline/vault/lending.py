@@ -174,16 +174,18 @@ def refreshed(
         HostNotAllowed: the source named a host that is not on the list; the new pair is stored.
         SourceUnavailable, SourceBroke: no usable answer, and the stored token cannot be lent.
     """
-    with _exclusive(vault, earlier), vault.warehouse.connect(autocommit=True) as session:
-        row = connection_rows.reread(session, earlier.scope)
+    with _exclusive(vault, earlier) as holder:
+        row = connection_rows.reread(holder, earlier.scope)
         connection_rows.require_connected(row)
         if not _is_due(row, earlier, is_refused=is_refused, valid_for=valid_for):
             return connection_rows.credential(vault.cipher, row)
         if _failed_meanwhile(row, earlier):
             outcome: Outcome = SourceUnavailable(_no_answer(row))
+            after = row
         else:
-            outcome = _refresh(vault, session, row)
-        after = connection_rows.reread(session, earlier.scope)
+            with vault.warehouse.connect(autocommit=True) as session:
+                outcome = _refresh(vault, session, row)
+                after = connection_rows.reread(session, earlier.scope)
     if outcome is None:
         return connection_rows.credential(vault.cipher, after)
     may_wait = isinstance(outcome, SourceUnavailable | ClientRejected | SourceBroke)
@@ -301,9 +303,9 @@ def _no_answer(row: ConnectionRow) -> str:
 
 
 @contextmanager
-def _exclusive(vault: Vault, earlier: ConnectionRow) -> Iterator[None]:
-    """Waits until no other process refreshes this connection; holds the lock for the block."""
+def _exclusive(vault: Vault, earlier: ConnectionRow) -> Iterator[psycopg.Connection]:
+    """Waits until no other process refreshes this connection; the session that holds the lock."""
     name = earlier.scope.token_lock
     with vault.warehouse.lock_session(name) as session:
         locks.take(session, name, wait_seconds=WAIT_SECONDS)
-        yield
+        yield session
