@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from multiprocessing.connection import Connection
 
 import pytest
 from cryptography.fernet import Fernet
@@ -18,72 +14,35 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.errors import PipelineError
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.settings import PROJECT_ROOT, Settings
+from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.vault import lend
 from pipedrive_pipeline.vault.disconnect import disconnect
 from pipedrive_pipeline.vault.errors import SecretUnreadable, WrongKey
 from pipedrive_pipeline.vault.rotation import check_keys, rotate_keys
 from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline_tests import forked
 from pipedrive_pipeline_tests.vault.oauth_server import OAuthCompany, Rotation
+from pipedrive_pipeline_tests.vault.worker import serve
 from pipedrive_pipeline_tests.vault.world import ACME, PIPEDRIVE, VaultSetup
 
-PROCESSES = 8
+PROCESSES, CALLERS = 8, 8  # callers in each
+PATIENCE_SECONDS = 60
 POINTS_MAX = 200
 
 
-class VaultProcess:
-    """A process that answers a line with a line."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def tell(self, line: str) -> None:
-        """Ask, and do not wait."""
-        assert self.process.stdin
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def answer(self) -> Any:
-        """The answer to the oldest unanswered line."""
-        assert self.process.stdout
-        return json.loads(self.process.stdout.readline())
-
-    def ask(self, line: str) -> Any:
-        """Ask, and wait."""
-        self.tell(line)
-        return self.answer()
-
-
 @contextmanager
-def worker(action: str, settings: Settings) -> Iterator[VaultProcess]:
-    assert settings.database_url
-    app = settings.system(PIPEDRIVE)
-    assert app.client_secret
-    assert app.allowed_hosts
-    keys = ",".join(key.get_secret_value() for key in settings.encryption_keys())
-    environment = {
-        **os.environ,
-        "DATABASE_URL": settings.database_url.get_secret_value(),
-        "TOKEN_ENCRYPTION_KEYS": keys,
-        "PIPEDRIVE_CLIENT_ID": str(app.client_id),
-        "PIPEDRIVE_CLIENT_SECRET": app.client_secret.get_secret_value(),
-        "PIPEDRIVE_OAUTH_URL": str(app.oauth_url),
-        "PIPEDRIVE_ALLOWED_HOSTS": ",".join(app.allowed_hosts),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipedrive_pipeline_tests.vault.worker", action],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=PROJECT_ROOT,
-        env=environment,
-    )
-    with process:
-        yield VaultProcess(process)
-        assert process.stdin
-        process.stdin.close()
-    assert process.returncode == 0
+def worker(action: str, settings: Settings) -> Iterator[Connection]:
+    """A process that answers numbers; see `worker.py`."""
+    context = forked.context()
+    ours, its = context.Pipe()
+    with ours:
+        process = context.Process(target=serve, args=(action, settings, its))
+        process.start()
+        its.close()
+        yield ours
+    process.join(PATIENCE_SECONDS)
+    assert process.exitcode == 0
 
 
 def one_refresh_each_round(world: VaultSetup, rotation: Rotation, rounds: int) -> None:
@@ -97,10 +56,10 @@ def one_refresh_each_round(world: VaultSetup, rotation: Rotation, rounds: int) -
             world.expire()
 
             for process in workers:
-                process.tell("go")
-            lent = [digest for process in workers for digest in process.answer()]
+                process.send(CALLERS)
+            lent = [digest for process in workers for digest in process.recv()]
 
-            assert len(lent) == 64
+            assert len(lent) == PROCESSES * CALLERS == 64
             assert len(set(lent)) == 1
             assert not lent[0].startswith("error")
             assert world.oauth.count("refresh") == number
@@ -138,7 +97,8 @@ def test_a_refresh_that_dies_anywhere_loses_no_grant_still_honoured(
             acme.connect_acme()
             acme.oauth.rotation = rotation
             acme.expire()
-            if not dying.ask(str(point)):
+            dying.send(point)
+            if not dying.recv():
                 break
             died += 1
             acme.oauth.calls.clear()
@@ -165,7 +125,8 @@ def test_a_rotation_of_keys_that_dies_anywhere_goes_on_where_it_ended(acme: Vaul
             acme.forget()
             acme.connect_acme()
             acme.store(Tenant("bravo"), *acme.oauth.granted(OAuthCompany(id=2)), OAuthCompany(id=2))
-            if not dying.ask(str(point)):
+            dying.send(point)
+            if not dying.recv():
                 break
             died += 1
             vault = Vault(acme.vault.warehouse, after)

@@ -1,8 +1,8 @@
 """A process of its own that lends or rotates, for tests of several at once and of sudden death.
 
-`python -m pipedrive_pipeline_tests.vault.worker callers` reads a line, lets 8 threads lend at once
-and writes what each got. `… lend` and `… rotate` read a number N, fork a child that does it and is
-killed at its Nth statement or call, and write whether it died. Settings come from the environment.
+Each number that it receives has an answer. `callers` lets so many threads lend at once and answers
+what each got. `lend` and `rotate` fork a child that does it and is killed at its statement or call
+of that number, and answer whether it died.
 
 A child dies by SIGKILL from within a profile hook: nothing of ours is patched.
 """
@@ -10,22 +10,24 @@ A child dies by SIGKILL from within a profile hook: nothing of ours is patched.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import PurePath
 from types import FrameType
 
+from pipedrive_pipeline.connectors.contract import Credential
 from pipedrive_pipeline.errors import PipelineError
+from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.vault.lending import lend
 from pipedrive_pipeline.vault.rotation import rotate_keys
 from pipedrive_pipeline.vault.vault import Vault, open_vault
 
-THREADS = 8
 POINTS = {
     ("connection.py", "execute"),
     ("connection.py", "commit"),
@@ -37,22 +39,25 @@ POINTS = {
 NAMES = {name for _, name in POINTS}
 
 
-def callers(vault: Vault) -> list[str]:
-    """What 8 callers of one moment got: a digest of the token, or an error's code."""
-    gate = threading.Barrier(THREADS)
+def callers(vault: Vault, count: int) -> list[str]:
+    """What callers of one moment got: a digest of the token, or an error's code."""
+    gate = threading.Barrier(count)
 
-    def one(_: int) -> str:
+    def called(_: int) -> str:
         gate.wait()
         try:
-            credential = lend(
-                "acme", "pipedrive", warehouse=vault.warehouse, settings=vault.settings
-            )
+            credential = one(vault)
         except PipelineError as error:
             return f"error: {error.code}"
         return hashlib.sha256(credential.secret.get_secret_value().encode()).hexdigest()
 
-    with ThreadPoolExecutor(THREADS) as threads:
-        return list(threads.map(one, range(THREADS)))
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(called, range(count)))
+
+
+def one(vault: Vault) -> Credential:
+    """Acme's credential."""
+    return lend("acme", "pipedrive", warehouse=vault.warehouse, settings=vault.settings)
 
 
 def killed(act: Callable[[], object], at: int) -> bool:
@@ -85,20 +90,14 @@ def _die_at(at: int) -> None:
     sys.setprofile(hook)
 
 
-def main(action: str) -> None:
-    """Serve lines until the input ends."""
-    vault = open_vault()
-    acts: dict[str, Callable[[], object]] = {
-        "lend": lambda: lend(
-            "acme", "pipedrive", warehouse=vault.warehouse, settings=vault.settings
-        ),
-        "rotate": lambda: rotate_keys(vault),
+def serve(action: str, settings: Settings, asked: Connection) -> None:
+    """Answers numbers until the other end is closed."""
+    vault = open_vault(settings=settings)
+    acts: dict[str, Callable[[int], object]] = {
+        "callers": lambda count: callers(vault, count),
+        "lend": lambda at: killed(lambda: one(vault), at),
+        "rotate": lambda at: killed(lambda: rotate_keys(vault), at),
     }
-    for line in sys.stdin:
-        answer = callers(vault) if action == "callers" else killed(acts[action], int(line))
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+    with suppress(EOFError):
+        while True:
+            asked.send(acts[action](asked.recv()))
