@@ -44,7 +44,7 @@ def test_another_company_is_refused_until_the_flag_says_that_it_is_meant(
     in_process: InProcessTerminal, world: World, sandbox: Sandbox
 ) -> None:
     world.connect(ACME, sandbox)
-    world.sync(sync_type="full")
+    world.first_sync()
     customer_count = len(world.rows("crm", "customers"))
     account = seeded(3, 5)
     account.company_id, account.company_name = 8, "Beta Sandbox GmbH"

@@ -22,7 +22,7 @@ def test_a_dropped_column_is_named_and_comes_back_with_its_values(
 ) -> None:
     """`sync` said `UndefinedColumn`, `doctor` and `migrate` said that all was well."""
     world.connect(ACME, sandbox)
-    world.sync(sync_type="full")
+    world.first_sync()
     before = websites(world)
     with world.warehouse.transaction() as connection:
         connection.execute("alter table crm.customers drop column website cascade")

@@ -36,7 +36,7 @@ def sandbox(account: CrmAccount) -> Iterator[Sandbox]:
 @pytest.fixture
 def synced(world: World, sandbox: Sandbox) -> World:
     world.connect(ACME, sandbox)
-    world.sync(sync_type="full")
+    world.first_sync()
     return world
 
 

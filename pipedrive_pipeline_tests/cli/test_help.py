@@ -59,7 +59,7 @@ def test_json_is_json(in_process: InProcessTerminal, world: World, sandbox: Sand
     """Also where a tenant never ran, or nothing is there."""
     nothing = [in_process.run(*words, "--json") for words in (("tenants", "list"), ("status",))]
     world.connect(ACME, sandbox)
-    world.sync(sync_type="full")
+    world.first_sync()
     status = in_process.run("status", "--tenant", "acme", "--json").facts
     doctor = in_process.run("doctor", "--json").facts
 

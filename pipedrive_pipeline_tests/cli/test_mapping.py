@@ -17,7 +17,7 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, World
 def keys(world: World, sandbox: Sandbox) -> dict[str, str]:
     """Tenant acme, synced; keys of fields by name."""
     world.connect(ACME, sandbox)
-    world.sync()
+    world.first_sync()
     return {
         field.name: field.code
         for field in sandbox.account.fields["organizations"]

@@ -40,7 +40,7 @@ def test_the_example_of_the_page_works_as_it_is_typed(
 ) -> None:
     """The app's own customer is adopted, the others are added, and undo gives it back."""
     world.connect(ACME, sandbox)
-    world.sync()
+    world.first_sync()
     company = world.rows("crm", "customers")[0]["name"]
     as_sql = company.replace("'", "''")
     with world.warehouse.transaction() as connection:
@@ -77,7 +77,7 @@ def test_a_failing_sink_is_named_everywhere_and_fails_no_mart(
 ) -> None:
     """Exit code, history, status, problems; marts are built; the next run catches up."""
     world.connect(ACME, sandbox)
-    world.sync()
+    world.first_sync()
     file = tmp_path / "s.json"
     sink = json.loads(block("json"))["customers"] | {"match_by": []}
     file.write_text(json.dumps({"customers": sink}))

@@ -57,7 +57,7 @@ def test_a_sweep_marks_what_is_gone_and_proves_the_rest(
     terminal: Terminal, world: World, sandbox: Sandbox
 ) -> None:
     world.connect(ACME, sandbox)
-    world.sync(sync_type="full")
+    world.first_sync()
     sandbox.account.delete("persons", 3)
     spent_before, calls_before = sandbox.requests.tokens_spent, sandbox.requests.count
 
@@ -77,7 +77,7 @@ def test_verify_heals_and_says_so_and_fails_where_something_is_not_proved(
 ) -> None:
     """Exit code 0: all values are equal; 1: a person must look, and the output says at which."""
     world.connect(ACME, sandbox)
-    world.sync()
+    world.first_sync()
     requests = sandbox.requests.count
     with world.warehouse.transaction() as connection:
         connection.execute("delete from crm.contacts where pipedrive_id in (1, 2)")

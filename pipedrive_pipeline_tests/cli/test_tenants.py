@@ -41,7 +41,7 @@ def test_a_tenant_with_data_is_kept_connected_unless_it_shall_be_erased(
 ) -> None:
     """The refusal must come before the grant is revoked: it would leave half a removal."""
     world.connect(ACME, sandbox)
-    world.sync(sync_type="full")
+    world.first_sync()
     before = world.rows("integration", "connections")
 
     refused = in_process.run("tenants", "remove", "acme")
@@ -103,7 +103,7 @@ def test_a_tenants_runs_are_shown_over_time_with_rows_seconds_and_tokens(
     in_process: InProcessTerminal, terminal: Terminal, world: World, sandbox: Sandbox
 ) -> None:
     world.connect(ACME, sandbox)
-    world.sync(sync_type="full")
+    world.first_sync()
     world.sync()
 
     shown = terminal.run("status", "--tenant", "acme", "--history", COLUMNS="80").out.splitlines()

@@ -68,5 +68,6 @@ select
     )::text,
     (select count(*) from integration.connections),
     (select count(*) from integration.runs),
-    (select count(*) from integration.field_mappings)
+    (select count(*) from integration.field_mappings),
+    (select count(*) from pg_catalog.pg_class)
 """
