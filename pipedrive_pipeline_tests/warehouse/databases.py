@@ -20,7 +20,7 @@ from psycopg import sql
 from pipedrive_pipeline.tenants import Tenant
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.migrations import migrate
-from pipedrive_pipeline_tests.databases import adopt, close_kept
+from pipedrive_pipeline_tests.databases import administrator, adopt, close_kept
 
 ACME, BRAVO = Tenant("acme"), Tenant("bravo")
 
@@ -67,9 +67,7 @@ def migrated(server_url: str) -> Iterator[str]:
 
 def administer(server_url: str, statement: sql.Composed | sql.SQL) -> None:
     """Run one statement as the superuser, outside a transaction."""
-    url = urlsplit(server_url)._replace(path="/postgres").geturl()
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement)
+    administrator(server_url).execute(statement)
 
 
 def as_role(url: str, role: str) -> Warehouse:
