@@ -15,7 +15,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.sandbox import Sandbox
 from pipedrive_pipeline_tests.cli.terminal import InProcessTerminal, Terminal
-from pipedrive_pipeline_tests.databases import at
+from pipedrive_pipeline_tests.databases import at, close_kept
 from pipedrive_pipeline_tests.scenarios.world import ACME, environment_of, world_at
 
 OF_THE_ROLE = {
@@ -54,6 +54,7 @@ def database(template: str, creation: str, role: str | None = None) -> Iterator[
         if role:
             url = url._replace(netloc=f"{role}@{url.netloc.rpartition('@')[2]}")
         yield url.geturl()
+        close_kept(url.geturl())
         connection.execute(f"drop database {name} with (force)".encode())
 
 
