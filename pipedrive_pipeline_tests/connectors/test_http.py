@@ -19,7 +19,7 @@ from pipedrive_pipeline.connectors.answers import SourceCall
 from pipedrive_pipeline.connectors.contract import ApiCall, Credential
 from pipedrive_pipeline.connectors.hosts import AllowedHosts
 from pipedrive_pipeline.connectors.http import Client
-from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
+from pipedrive_pipeline.connectors.pipedrive.dialect import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed
 from pipedrive_pipeline.connectors.refusals import (
     SourceBlocked,

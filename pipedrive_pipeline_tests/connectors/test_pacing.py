@@ -16,7 +16,7 @@ import pytest
 from pipedrive_pipeline.connectors.answers import RateLimits, SourceCall
 from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pacing import Pacer, shared_pacer
-from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
+from pipedrive_pipeline.connectors.pipedrive.dialect import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.envelope import listed
 from pipedrive_pipeline.connectors.transport import Clock
 from pipedrive_pipeline_tests.connectors.doubles import FakeVault, run

@@ -16,7 +16,7 @@ from pipedrive_pipeline.connectors.answers import HttpAnswer, SourceCall
 from pipedrive_pipeline.connectors.contract import Access, RecordRef, Search, Searcher, SearchKind
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
 from pipedrive_pipeline.connectors.jsontext import JsonReader, NotReadable
-from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
+from pipedrive_pipeline.connectors.pipedrive.dialect import PipedriveDialect
 from pipedrive_pipeline.connectors.transport import SYSTEM_CLOCK, Clock, Limits
 
 PATH = "/api/v2/persons/search"

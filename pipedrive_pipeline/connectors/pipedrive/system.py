@@ -31,7 +31,7 @@ from pipedrive_pipeline.connectors.contract import (
 )
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
 from pipedrive_pipeline.connectors.jsontext import NotReadable
-from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
+from pipedrive_pipeline.connectors.pipedrive.dialect import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.endpoints import (
     ME_TOKENS,
     PAGE_LIMIT,

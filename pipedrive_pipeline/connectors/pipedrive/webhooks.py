@@ -23,7 +23,7 @@ from pipedrive_pipeline.connectors.contract import (
 )
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
 from pipedrive_pipeline.connectors.jsontext import NotReadable
-from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
+from pipedrive_pipeline.connectors.pipedrive.dialect import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.envelope import changes_listed, single
 from pipedrive_pipeline.connectors.pipedrive.notices import ENTITY_OF, VERSION, notices
 from pipedrive_pipeline.connectors.refusals import SourceRefused

@@ -17,7 +17,7 @@ from pipedrive_pipeline.connectors.answers import HttpAnswer, SourceCall
 from pipedrive_pipeline.connectors.contract import Access, Record
 from pipedrive_pipeline.connectors.http import DEFAULT_LIMITS, Client
 from pipedrive_pipeline.connectors.jsontext import NotReadable
-from pipedrive_pipeline.connectors.pipedrive.answers import PipedriveDialect
+from pipedrive_pipeline.connectors.pipedrive.dialect import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.endpoints import PAGE_LIMIT
 from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS
 from pipedrive_pipeline.connectors.pipedrive.envelope import single

@@ -1,4 +1,4 @@
-"""What Pipedrive's statuses, headers and error bodies mean.
+"""How Pipedrive's calls are signed, and what its statuses, headers and error bodies mean.
 
 Source: https://pipedrive.readme.io/docs/core-api-concepts-rate-limiting and
 https://pipedrive.readme.io/docs/core-api-concepts-http-status-codes (both read 2026-09).
