@@ -161,7 +161,7 @@ BUGS = (
         WALKS,
         (
             ("replace(window, cursor=page.next_cursor)", GREATEST_STAMP),
-            ("    committed,\n)", "    committed,\n    text_of,\n)"),
+            ("READERS, STAMP, ListPage, Version\n", "READERS, STAMP, ListPage, Version, text_of\n"),
         ),
         TESTS_OF_WALKS,
         "trusts_no_stamp",

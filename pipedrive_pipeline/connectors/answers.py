@@ -50,7 +50,7 @@ class SourceCall:
 class HttpAnswer:
     """A complete answer; the body is decompressed and within the size cap.
 
-    ``sent`` and ``arrived`` order it among all requests, see `base.Page`.
+    ``sent`` and ``arrived`` order it among all requests, see `contract.Page`.
     """
 
     status: int

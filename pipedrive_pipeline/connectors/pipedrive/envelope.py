@@ -1,5 +1,7 @@
 """Pipedrive's envelope: ``success``, ``data``, and whether the list goes on.
 
+It also reads a record's id and stamp, and leaves the record's other values undecoded.
+
 A v2 list says where it goes on in ``additional_data.next_cursor``: text, or null at its end. An
 answer without that key does not say whether it is the end, so it is refused and asked again. A v1
 list that is paged by offset says in ``more_items_in_collection`` whether it goes on, and its
@@ -9,9 +11,10 @@ that there is more, it is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import msgspec
@@ -20,10 +23,15 @@ from msgspec import Raw
 from pipedrive_pipeline.connectors.answers import HttpAnswer
 from pipedrive_pipeline.connectors.contract import MisfitEntry, Record
 from pipedrive_pipeline.connectors.jsontext import JsonReader, NotReadable
+from pipedrive_pipeline.connectors.pipedrive.endpoints import Paging
 
 Data = TypeVar("Data")
 Additional = TypeVar("Additional")
 MORE = "more"  # in place of a cursor, in a list that is paged by offset
+STAMP = "%Y-%m-%dT%H:%M:%SZ"  # as a parameter; fractions are answered with 400
+
+Version = tuple[bytes, str]
+"""A record's id and stamp; an edit gives another version."""
 
 
 class _Envelope(msgspec.Struct, Generic[Data, Additional]):
@@ -60,7 +68,7 @@ class ListPage:
     sent_at: datetime | None  # by the server's clock
     size_bytes: int  # of the body
     mended_count: int  # values that were no JSON and are now JSON strings
-    sent: int  # of the request, see `base.Page`
+    sent: int  # of the request, see `contract.Page`
     arrived: int
     misfits: tuple[MisfitEntry, ...] = ()  # entries that are no records
 
@@ -115,6 +123,12 @@ def changes_listed(answer: HttpAnswer) -> ListPage:
     return _page(answer, _read_whole, _read_whole_entries, _v1_cursor, is_null_empty=True)
 
 
+READERS: Mapping[Paging, Callable[[HttpAnswer], ListPage]] = MappingProxyType(
+    {"cursor": listed, "offset": offset_listed, "whole": whole}
+)
+"""How the pages of an entity's own lists are read; its children's may differ."""
+
+
 def single(answer: HttpAnswer) -> Record:
     """The record of an answer that holds one.
 
@@ -124,6 +138,32 @@ def single(answer: HttpAnswer) -> Record:
     _refuse_html(answer)
     envelope, _ = _read_single(answer.body)
     return _data(envelope)
+
+
+def stamp(text: str) -> datetime | None:
+    """An instant in whole seconds UTC; None if the text is none."""
+    try:
+        at = datetime.fromisoformat(text)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return at.replace(microsecond=0)
+
+
+def text_of(record: Record, key: str) -> str:
+    """The text value of a key; empty if it is absent or no text."""
+    raw = bytes(record.get(key, b"null"))
+    return msgspec.json.decode(raw, type=str) if raw.startswith(b'"') else ""
+
+
+def id_of(record: Record, key: str = "id") -> bytes:
+    """A record's id as its JSON text; ``null`` if it is absent."""
+    return bytes(record.get(key, b"null"))
+
+
+def version(record: Record, key: str = "id") -> Version:
+    """The record's id and stamp; the latter is empty if the record has none."""
+    return id_of(record, key), text_of(record, "update_time")
 
 
 def _page(

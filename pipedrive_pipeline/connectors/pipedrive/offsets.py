@@ -15,8 +15,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipedrive_pipeline.connectors.contract import Record
-from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage
-from pipedrive_pipeline.connectors.pipedrive.watermarks import STAMP, id_of, stamp, text_of
+from pipedrive_pipeline.connectors.pipedrive.envelope import (
+    STAMP,
+    ListPage,
+    id_of,
+    stamp,
+    text_of,
+)
 
 OVERLAP_ROWS = 20  # so many records may leave the list between two calls
 

@@ -10,8 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipedrive_pipeline.connectors.contract import Entity, Record
-from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage
-from pipedrive_pipeline.connectors.pipedrive.watermarks import stamp, text_of
+from pipedrive_pipeline.connectors.pipedrive.envelope import (
+    ListPage,
+    Version,
+    stamp,
+    text_of,
+    version,
+)
 from pipedrive_pipeline.errors import SourceBroke
 
 EMPTY_PAGES_MAX = 5  # with a cursor, in one walk
@@ -29,7 +34,7 @@ class WalkProgress:
     empty_count: int = 0
     stalled_count: int = 0
     furthest: datetime | None = None
-    versions: set[bytes] = field(default_factory=set)  # of records, since the furthest stamp
+    versions: set[Version] = field(default_factory=set)  # of records, since the furthest stamp
 
     def note(self, page: ListPage) -> None:
         """Takes in one page that promises more.
@@ -59,16 +64,13 @@ class WalkProgress:
         return self._broke(f"a page that must hold rows was empty, {EMPTY_PAGE_ASKED} times asked")
 
     def _is_further(self, records: list[Record]) -> bool:
-        version = self.entity.version_column
-        at = stamp(text_of(records[-1], version)) if version else None
+        column = self.entity.version_column
+        at = stamp(text_of(records[-1], column)) if column else None
         if at is not None and (self.furthest is None or at > self.furthest):
             self.furthest, self.versions = at, set()
             return True
         count_before = len(self.versions)
-        keys = (self.entity.key.name, version or "")
-        self.versions |= {
-            b" ".join(bytes(record.get(key, b"")) for key in keys) for record in records
-        }
+        self.versions |= {version(record, self.entity.key.name) for record in records}
         return len(self.versions) > count_before
 
     def _broke(self, reason: str) -> SourceBroke:

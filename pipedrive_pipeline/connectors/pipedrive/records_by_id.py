@@ -17,12 +17,13 @@ from pipedrive_pipeline.connectors.pipedrive.endpoints import IDS_LIMIT, PAGE_LI
 from pipedrive_pipeline.connectors.pipedrive.envelope import (
     ListPage,
     changes_listed,
+    id_of,
     listed,
     offset_listed,
     single,
+    text_of,
 )
 from pipedrive_pipeline.connectors.pipedrive.offsets import OffsetPlace
-from pipedrive_pipeline.connectors.pipedrive.watermarks import id_of, text_of
 from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.errors import SourceBroke
 

@@ -39,11 +39,11 @@ from pipedrive_pipeline.connectors.pipedrive.endpoints import (
     RecordList,
 )
 from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS, ENTITIES
-from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage, single
+from pipedrive_pipeline.connectors.pipedrive.envelope import READERS, ListPage, single
 from pipedrive_pipeline.connectors.pipedrive.field_types import FIELD_TYPES
 from pipedrive_pipeline.connectors.pipedrive.records_by_id import children, picked, record_status
 from pipedrive_pipeline.connectors.pipedrive.search import SEARCH
-from pipedrive_pipeline.connectors.pipedrive.walks import READERS, ListWalk
+from pipedrive_pipeline.connectors.pipedrive.walks import ListWalk
 from pipedrive_pipeline.connectors.pipedrive.webhooks import WEBHOOKS
 from pipedrive_pipeline.connectors.pipedrive.writer import opener as writer_opener
 from pipedrive_pipeline.connectors.pipedrive.writes import WRITES

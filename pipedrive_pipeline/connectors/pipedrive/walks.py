@@ -26,16 +26,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from types import MappingProxyType
 
-from pipedrive_pipeline.connectors.answers import HttpAnswer, SourceCall
+from pipedrive_pipeline.connectors.answers import SourceCall
 from pipedrive_pipeline.connectors.contract import (
     ChangedSince,
     CursorState,
@@ -48,19 +47,12 @@ from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pipedrive.endpoints import (
     PAGE_LIMIT,
     Endpoint,
-    Paging,
     RecordList,
 )
-from pipedrive_pipeline.connectors.pipedrive.envelope import (
-    ListPage,
-    listed,
-    offset_listed,
-    whole,
-)
+from pipedrive_pipeline.connectors.pipedrive.envelope import READERS, STAMP, ListPage, Version
 from pipedrive_pipeline.connectors.pipedrive.offsets import OffsetPlace
 from pipedrive_pipeline.connectors.pipedrive.progress import EMPTY_PAGE_ASKED, WalkProgress
 from pipedrive_pipeline.connectors.pipedrive.watermarks import (
-    STAMP,
     NotBelieved,
     Reach,
     WalkWatermark,
@@ -68,7 +60,6 @@ from pipedrive_pipeline.connectors.pipedrive.watermarks import (
 )
 from pipedrive_pipeline.connectors.pipedrive.windows import (
     ParallelWindows,
-    Version,
     WindowRead,
     before_any,
     chain,
@@ -78,9 +69,6 @@ from pipedrive_pipeline.connectors.refusals import CursorRefused, SourceRefused,
 from pipedrive_pipeline.errors import IncompleteRead
 
 RESTARTS_MAX = 2  # of a window whose cursor was refused
-READERS: Mapping[Paging, Callable[[HttpAnswer], ListPage]] = MappingProxyType(
-    {"cursor": listed, "offset": offset_listed, "whole": whole}
-)
 
 Params = dict[str, str | int]
 

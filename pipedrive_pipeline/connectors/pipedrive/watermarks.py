@@ -18,12 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
-import msgspec
-
 from pipedrive_pipeline.connectors.contract import CursorState, Record
+from pipedrive_pipeline.connectors.pipedrive.envelope import STAMP, id_of, stamp, text_of
 
 WATERMARK, START = "watermark", "start"
 LIMIT, IS_DATED, NEWEST = "limit", "is_dated", "newest"
@@ -31,7 +30,6 @@ CLOCK_DOUBT = timedelta(minutes=15)  # by so much our clock may have been set ba
 FORMER_DOUBT = timedelta(days=1)  # of a state of a former release
 DATE_DOUBTED = timedelta(days=366)  # a server's clock that is behind by more is broken
 SECOND = timedelta(seconds=1)
-STAMP = "%Y-%m-%dT%H:%M:%SZ"  # fractions are answered with 400
 
 
 class NotBelieved(ValueError):
@@ -155,24 +153,3 @@ class Reach:
         if proven_overlap is not None and start == before.start:
             start = max(start, min(self.limit, start + proven_overlap + SECOND))
         return WalkWatermark(at, start)
-
-
-def stamp(text: str) -> datetime | None:
-    """An instant in whole seconds UTC; None if the text is none."""
-    try:
-        at = datetime.fromisoformat(text)
-        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return at.replace(microsecond=0)
-
-
-def text_of(record: Record, key: str) -> str:
-    """The text value of a key; empty if it is absent or no text."""
-    raw = bytes(record.get(key, b"null"))
-    return msgspec.json.decode(raw, type=str) if raw.startswith(b'"') else ""
-
-
-def id_of(record: Record) -> bytes:
-    """A record's id as its JSON text; ``null`` if it is absent."""
-    return bytes(record.get("id", b"null"))

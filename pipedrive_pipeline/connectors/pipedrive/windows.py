@@ -22,21 +22,20 @@ from functools import partial
 from operator import itemgetter
 
 from pipedrive_pipeline.connectors.contract import Record, Window
-from pipedrive_pipeline.connectors.pipedrive.envelope import ListPage
-from pipedrive_pipeline.connectors.pipedrive.watermarks import STAMP, id_of, stamp, text_of
+from pipedrive_pipeline.connectors.pipedrive.envelope import (
+    STAMP,
+    ListPage,
+    Version,
+    stamp,
+    text_of,
+    version,
+)
 
 WORKERS_MAX = 4  # of one list: with them, loading takes longer than reading
 PAGES_PER_SPLIT = 4  # read before each split, whose last page may be read in vain
 PAGES_LEFT = 10  # by estimate, in a window that is worth a split
 SHARE, SMALL_SHARE = 0.5, 0.0625  # of the time left; the small one behind a part of a single page
 SECOND = timedelta(seconds=1)
-
-Version = tuple[bytes, str]
-
-
-def version(record: Record) -> Version:
-    """The record's id and stamp; an edit gives another version."""
-    return id_of(record), text_of(record, "update_time")
 
 
 def versions(page: ListPage) -> frozenset[Version]:

@@ -20,8 +20,7 @@ from pipedrive_pipeline.connectors.jsontext import NotReadable
 from pipedrive_pipeline.connectors.pipedrive.dialect import PipedriveDialect
 from pipedrive_pipeline.connectors.pipedrive.endpoints import PAGE_LIMIT
 from pipedrive_pipeline.connectors.pipedrive.entities import ENDPOINTS
-from pipedrive_pipeline.connectors.pipedrive.envelope import single
-from pipedrive_pipeline.connectors.pipedrive.walks import READERS
+from pipedrive_pipeline.connectors.pipedrive.envelope import READERS, STAMP, single
 from pipedrive_pipeline.connectors.refusals import SourceRefused
 from pipedrive_pipeline.connectors.transport import SYSTEM_CLOCK, Clock, Limits
 from pipedrive_pipeline.connectors.writing import Body, Writer, WriteSpec, WriteTarget
@@ -81,7 +80,7 @@ class PipedriveWriter:
         if spec.parent is not None:
             path = spec.path.format(parent=target.parent_remote_id)
         elif endpoint.spec.version_column is not None and first.has_since:
-            params["updated_since"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            params["updated_since"] = since.astimezone(UTC).strftime(STAMP)
         start = 0
         for _ in range(PAGES_MAX):
             call = SourceCall(f"look up {spec.entity}", path, first.tokens, params)
