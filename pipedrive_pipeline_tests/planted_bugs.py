@@ -27,6 +27,7 @@ RAW = "pipedrive_pipeline/ingest/raw.py"
 PACKAGES = "pipedrive_pipeline/ingest/dlt_internals/packages.py"
 VERSIONS = "pipedrive_pipeline/ingest/versions.py"
 WALKS = "pipedrive_pipeline/connectors/pipedrive/walks.py"
+WINDOW_WALK = "pipedrive_pipeline/connectors/pipedrive/window_walk.py"
 WINDOWS = "pipedrive_pipeline/connectors/pipedrive/windows.py"
 WATERMARKS = "pipedrive_pipeline/connectors/pipedrive/watermarks.py"
 RECONCILIATION = "pipedrive_pipeline/ingest/reconciliation.py"
@@ -115,8 +116,8 @@ BUGS = (
     ),
     Bug(
         "a walk goes by id, and its watermark is the newest stamp that it read",
-        WALKS,
-        (('"sort_by": cursor.column', '"sort_by": "id"'),),
+        WINDOW_WALK,
+        (('"sort_by": read.column', '"sort_by": "id"'),),
         TESTS_OF_WALKS,
     ),
     Bug(
@@ -158,11 +159,8 @@ BUGS = (
     ),
     Bug(
         "a read that was broken off goes on from the greatest stamp",
-        WALKS,
-        (
-            ("replace(window, cursor=page.next_cursor)", GREATEST_STAMP),
-            ("READERS, STAMP, ListPage, Version\n", "READERS, STAMP, ListPage, Version, text_of\n"),
-        ),
+        WINDOW_WALK,
+        (("replace(window, cursor=page.next_cursor)", GREATEST_STAMP),),
         TESTS_OF_WALKS,
         "trusts_no_stamp",
     ),
@@ -202,14 +200,14 @@ BUGS = (
     ),
     Bug(
         "a window is read whole where the list ends before the next one",
-        WALKS,
+        WINDOW_WALK,
         (("        if behind:\n", "        if False:\n"),),
         TESTS_OF_WINDOWS,
         "ends_too_early",
     ),
     Bug(
         "pages of one second lead no further",
-        "pipedrive_pipeline/connectors/pipedrive/progress.py",
+        WINDOW_WALK,
         (("return len(self.versions) > count_before", "return False"),),
         TESTS_OF_WALKS,
         "ties_in_any_order",
@@ -236,13 +234,10 @@ BUGS = (
     ),
     Bug(
         "an answer of 5xx is the end of a list",
-        WALKS,
+        WINDOW_WALK,
         (
             (NEXT_PAGE, TROUBLE_ENDS),
-            (
-                "import IncompleteRead\n",
-                "import IncompleteRead, SourceUnavailable\n",
-            ),
+            ("import SourceBroke\n", "import SourceBroke, SourceUnavailable\n"),
         ),
         TESTS_OF_WALKS,
     ),
@@ -294,7 +289,7 @@ BUGS = (
     ),
     Bug(
         "an empty page in the middle is believed",
-        "pipedrive_pipeline/connectors/pipedrive/progress.py",
+        WINDOW_WALK,
         (("return not self.empty_count and not (", "return True or not ("),),
         TESTS_OF_WALKS,
     ),

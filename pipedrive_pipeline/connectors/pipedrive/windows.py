@@ -100,17 +100,17 @@ class WindowRead:
         if self.later and self.later.head and self.later.head.done():
             self.later.head = None
 
-    def split_place(self, newest: datetime) -> tuple[float, datetime] | None:
+    def split_place(self, newest_at: datetime) -> tuple[float, datetime] | None:
         """Pages that are left, by estimate, and where to split them; None if it is not worth it.
 
         Args:
-            newest: the greatest stamp of the list.
+            newest_at: the stamp of the list's newest record.
         """
         is_settled = self.delivered and (self.later is None or self.later.delivered)
         if self.window.is_read or self.place is None or not is_settled:
             return None
         begin = max(self.place, stamp(self.window.since or "") or self.place)
-        end = (stamp(self.later.window.since or "") if self.later else None) or newest
+        end = (stamp(self.later.window.since or "") if self.later else None) or newest_at
         pages_left = (end - begin) / self.page_span
         at = (begin + (end - begin) * self.share).replace(microsecond=0)
         return (pages_left, at) if begin < at < end and pages_left >= PAGES_LEFT else None
@@ -129,22 +129,22 @@ class ParallelWindows:
         self,
         windows: Sequence[Window],
         walk: Walk,
-        last_of_list: Callable[[], Awaitable[Record | None]] | None,
+        newest_of_list: Callable[[], Awaitable[Record | None]] | None,
     ) -> None:
         """Of windows that may be read in part.
 
         Args:
             windows: of one list.
             walk: reads one of them.
-            last_of_list: asks for the last record in the source's order; None: no window is split.
+            newest_of_list: requests the list's newest record; None: no window is split.
         """
         self.reads = [WindowRead(each, delivered=each) for each in windows]
         begins = {read.window.since: read for read in self.reads if read.window.since}
         for read in self.reads:
             read.later = begins.get(read.window.until) if read.window.until else None
-        self._walk, self._last_of_list = walk, last_of_list
-        self.last: Record | None = None  # of the list, before it was split
-        self._end: datetime | None = None  # its stamp
+        self._walk, self._newest_of_list = walk, newest_of_list
+        self.newest: Record | None = None  # of the list, before it was split
+        self._newest_at: datetime | None = None  # its stamp
         self._page_count = self._split_count = 0
         self._steps = asyncio.Queue[Step | BaseException | None](1)
         self._workers = dict[WindowRead | None, asyncio.Task[None]]()
@@ -194,9 +194,9 @@ class ParallelWindows:
         """Begins as many workers as there is work for."""
         while len(self._workers) < WORKERS_MAX and (read := self._unread() or self._split()):
             self._begin(read, partial(self._read, read))
-        if self._may_split and self._last_of_list is not None:
-            self._begin(None, partial(self._look_at_end, self._last_of_list))
-            self._last_of_list = None
+        if self._may_split and self._newest_of_list is not None:
+            self._begin(None, partial(self._read_newest, self._newest_of_list))
+            self._newest_of_list = None
 
     def _begin(self, read: WindowRead | None, work: Callable[[], Awaitable[None]]) -> None:
         async def worked() -> None:
@@ -239,12 +239,12 @@ class ParallelWindows:
 
     def _split(self) -> WindowRead | None:
         """The later part of the largest window that is left; None if none is worth a split."""
-        if self._end is None or not self._may_split:
+        if self._newest_at is None or not self._may_split:
             return None
         places = [
             (*place, read)
             for read in self.reads
-            if read in self._workers and (place := read.split_place(self._end))
+            if read in self._workers and (place := read.split_place(self._newest_at))
         ]
         if not places:
             return None
@@ -257,9 +257,9 @@ class ParallelWindows:
         self._split_count += 1
         return later
 
-    async def _look_at_end(self, last_of_list: Callable[[], Awaitable[Record | None]]) -> None:
-        self.last = await last_of_list()
-        self._end = stamp(text_of(self.last, "update_time")) if self.last else None
+    async def _read_newest(self, newest_of_list: Callable[[], Awaitable[Record | None]]) -> None:
+        self.newest = await newest_of_list()
+        self._newest_at = stamp(text_of(self.newest, "update_time")) if self.newest else None
 
     async def _read(self, read: WindowRead) -> None:
         """Reads one window to its end, or to the end of the list while others are not read."""
