@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Raw
 
 from pipedrive_pipeline.connectors.answers import HttpAnswer
-from pipedrive_pipeline.connectors.contract import MisfitEntry, Record
+from pipedrive_pipeline.connectors.contract import MisfitEntry, Page, Record
 from pipedrive_pipeline.connectors.jsontext import JsonReader, NotReadable
 from pipedrive_pipeline.connectors.pipedrive.endpoints import Paging
 
@@ -60,17 +60,11 @@ class _Pagination(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class ListPage:
-    """One answer of a list."""
+class ListPage(Page):
+    """A page of a list, with where the list goes on."""
 
-    records: list[Record]
-    next_cursor: str | None
-    sent_at: datetime | None  # by the server's clock
-    size_bytes: int  # of the body
-    mended_count: int  # values that were no JSON and are now JSON strings
-    sent: int  # of the request, see `contract.Page`
-    arrived: int
-    misfits: tuple[MisfitEntry, ...] = ()  # entries that are no records
+    next_cursor: str | None = None
+    sent_at: datetime | None = None  # by the server's clock
 
     @property
     def is_empty(self) -> bool:
@@ -187,13 +181,13 @@ def _page(
         (records, misfits), additional = _sorted_out(_data(entries)), entries.additional_data
     return ListPage(
         records,
-        next_cursor(additional),
-        answer.sent_at,
-        len(answer.body),
-        mended_count,
         answer.sent,
         answer.arrived,
-        misfits,
+        size_bytes=len(answer.body),
+        mended_count=mended_count,
+        misfits=misfits,
+        next_cursor=next_cursor(additional),
+        sent_at=answer.sent_at,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -74,7 +75,7 @@ async def pick(client: Client, endpoint: Endpoint, ids: list[str], index: int = 
     for _ in ids:
         call = SourceCall(f"pick {spec.name}", records.path, records.tokens, params)
         page = await client.fetch(call, listed)
-        pages.append(_page(page))
+        pages.append(page)
         if page.next_cursor is None:
             return pages
         params = {**params, "cursor": page.next_cursor}
@@ -126,8 +127,7 @@ async def children(client: Client, endpoint: Endpoint, parents: list[str]) -> li
     """The answers with every child of these parents; a parent that is gone has none."""
     if endpoint.parents is not None:
         params: Params = {endpoint.parents: ",".join(parents)}
-        pages = await _listed_whole(client, endpoint, endpoint.path, params)
-        return [_page(page) for page in pages]
+        return [*await _listed_whole(client, endpoint, endpoint.path, params)]
     found: list[Page] = []
     for parent in parents:
         path = endpoint.path.format(parent=parent)
@@ -138,7 +138,7 @@ async def children(client: Client, endpoint: Endpoint, parents: list[str]) -> li
                 raise
             continue
         records = _of_parent(endpoint, parent, pages)
-        found += [_page(page, each) for page, each in zip(pages, records, strict=True)]
+        found += [replace(page, records=each) for page, each in zip(pages, records, strict=True)]
     return found
 
 
@@ -199,14 +199,3 @@ def _change_name(parent: str, record: Record) -> str:
     at, field = text_of(record, "time"), text_of(record, "field_key")
     values: list[Any] = [bytes(record.get(key, b"null")) for key in ("old_value", "new_value")]
     return f"{parent}:{at}:{field}:{hashlib.sha256(b' '.join(values)).hexdigest()[:12]}"
-
-
-def _page(page: ListPage, records: list[Record] | None = None) -> Page:
-    return Page(
-        page.records if records is None else records,
-        page.sent,
-        page.arrived,
-        size_bytes=page.size_bytes,
-        mended_count=page.mended_count,
-        misfits=page.misfits,
-    )

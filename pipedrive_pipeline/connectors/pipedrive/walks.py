@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -39,7 +39,7 @@ from pipedrive_pipeline.connectors.contract import (
 )
 from pipedrive_pipeline.connectors.http import Client
 from pipedrive_pipeline.connectors.pipedrive.endpoints import Endpoint
-from pipedrive_pipeline.connectors.pipedrive.envelope import STAMP, ListPage
+from pipedrive_pipeline.connectors.pipedrive.envelope import STAMP
 from pipedrive_pipeline.connectors.pipedrive.watermarks import (
     NotBelieved,
     Reach,
@@ -90,10 +90,10 @@ class ListWalk:
                         last = page
                         continue
                     may_resume = after and self._is_timed and before is None
-                    yield _page(page, resume=_resume(windows, reaches) if may_resume else None)
+                    yield replace(page, resume=_resume(windows, reaches) if may_resume else None)
         assert last is not None  # noqa: S101 - a window that is not read has a last page
         if not self._is_timed:
-            yield _page(last, is_last=True)
+            yield replace(last, is_last=True)
             return
         known = {each.reads[0].window.part: each.newest for each in lists if each.newest}
         reached: dict[str | None, WalkWatermark | None] = {}
@@ -106,12 +106,12 @@ class ListWalk:
             if is_proof_due and not (newest and reach.proves(newest)):
                 newest = await self._window_walk.newest_before(records, reach)
             if is_proof_due and newest and not reach.covers(newest):
-                yield _page(last, resume=self._without(part, windows, reaches))
+                yield replace(last, resume=self._without(part, windows, reaches))
                 raise self._incomplete()
             overlap = self._overlap if is_proof_due else None
             former = before[part] if before else None
             reached[part] = reach.watermark(former, proven_overlap=overlap)
-        yield _page(last, is_last=True, commit=committed(reached))
+        yield replace(last, is_last=True, commit=committed(reached))
 
     def _parallel(self, windows: list[Window]) -> ParallelWindows:
         """The windows of one list, to be read."""
@@ -217,23 +217,3 @@ def _resume(windows: list[Window], reaches: Mapping[str | None, Reach]) -> Resum
     for part, reach in reaches.items():
         state |= reach.state(part)
     return Resume((*windows,), state)
-
-
-def _page(
-    page: ListPage,
-    *,
-    is_last: bool = False,
-    commit: CursorState | None = None,
-    resume: Resume | None = None,
-) -> Page:
-    return Page(
-        page.records,
-        page.sent,
-        page.arrived,
-        is_last=is_last,
-        commit=commit,
-        resume=resume,
-        size_bytes=page.size_bytes,
-        mended_count=page.mended_count,
-        misfits=page.misfits,
-    )
