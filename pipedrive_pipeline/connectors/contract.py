@@ -41,7 +41,9 @@ class Window:
     """A part of a walk: records changed in it, and how far it was read."""
 
     since: str | None = None  # inclusive, in the connector's own words; None: no bound
-    until: str | None = None  # exclusive, the beginning of another window; None: no bound
+    # ``since`` of the window that follows. No request is bounded by it: the reader stops where it
+    # meets records of that window. None: the window goes on to the end of the list.
+    until: str | None = None
     cursor: str | None = None  # of its next page, as the source sent it; None begins the window
     is_read: bool = False
     part: str | None = None  # the list of an entity that has several, in the connector's own words

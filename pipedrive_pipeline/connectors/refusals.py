@@ -54,7 +54,12 @@ class SourceRedirected(PersonMustAct):
 
 
 class CursorRefused(SourceBroke):
-    """The source no longer accepts its own cursor; the walk starts again from its beginning."""
+    """A window of a list does not go on as it must, and may do so from its beginning.
+
+    The source refuses its own cursor, or has nothing behind it any more; records left the list
+    between two pages; or the list ended before a part of it that is known. The walk begins that
+    window again, and raises this when it was of no use.
+    """
 
     code = "cursor_refused"
 

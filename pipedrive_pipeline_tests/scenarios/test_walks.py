@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipedrive_pipeline.connectors.refusals import CursorRefused
 from pipedrive_pipeline.ingest.outcome import EntityRead
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked
@@ -15,6 +16,7 @@ from pipedrive_pipeline_tests.scenarios.world import ACME, World
 PAGE_ROWS = 20
 PERSON_ROWS = 100
 PERSONS_PATH = "/api/v2/persons"
+CURSOR_OF_PERSONS = "/api/v2/persons?sort_by=update_time&sort_direction=asc&limit=500&cursor="
 
 
 class WalkInterrupted(Exception):
@@ -101,6 +103,24 @@ def test_a_read_of_everything_goes_on_only_if_the_keys_that_it_saw_are_there(
 
         assert (read.resumed_rows == 0) is are_keys_lost
         assert read.resumed_rows + read.fetched >= PERSON_ROWS
+        assert_all_equals_source(world, sandbox)
+
+
+@pytest.mark.slow
+def test_after_a_cursor_was_refused_for_good_the_next_run_reads_the_rest(world: World) -> None:
+    """The error said that nothing was committed; the rows and where to go on were."""
+    account = seeded(5, PERSON_ROWS)
+    with serve(account, page_rows=PAGE_ROWS) as sandbox:
+        world.connect(ACME, sandbox)
+        sandbox.faults.add("expired_cursor", path=CURSOR_OF_PERSONS, after=1, times=3)
+
+        with pytest.raises(CursorRefused, match="is kept; the next run reads the rest"):
+            world.sync()
+
+        assert 0 < len(world.raw(ACME, "persons")) < PERSON_ROWS
+        assert world.store().plans["persons"].rows >= PAGE_ROWS
+        read = world.sync().reads["persons"]
+        assert read.resumed_rows > 0
         assert_all_equals_source(world, sandbox)
 
 

@@ -213,8 +213,8 @@ class WindowWalk:
 
     def _refused(self, reason: str) -> CursorRefused:
         return CursorRefused(
-            f"{self.tenant}: Pipedrive, list {self.endpoint.spec.name}: {reason}, also after "
-            f"{ATTEMPTS_MAX - 1} new beginnings. Nothing is committed; run again later."
+            f"{self.tenant}: Pipedrive, list {self.endpoint.spec.name}: {reason}, in the last "
+            f"of {ATTEMPTS_MAX} attempts. What was read is kept; the next run reads the rest."
         )
 
 
