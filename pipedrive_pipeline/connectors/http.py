@@ -1,9 +1,9 @@
 """The one HTTP client of all connectors: signed, paced, bounded, and plain about failure.
 
-Repeated, at most 4 times in 180 s: broken connections, 5xx, bodies that cannot be read, a burst
-429. Not repeated: a second 401, 403, 402, 404, 410, redirects, an untrusted certificate, a body
-over the cap, a spent day; a POST that may have reached the source. A wait that the source asks for
-is kept, up to 60 s.
+Up to 4 attempts in 180 s: broken connections, 5xx, bodies that cannot be read, a burst 429. Not
+repeated: a second 401, 403, 402, 404, 410, redirects, an untrusted certificate, a body over the
+cap, a spent day; a POST that may have reached the source. A wait that the source asks for is kept,
+up to 60 s.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Client:
         limits = replace(self._limits, call_seconds=max(0.1, min(self._limits.call_seconds, left)))
         try:
             async with self._lines:  # a turn is taken with a free line, and so used at once
-                answer = await self._exchanged(call, request, limits)
+                answer, rate_limits = await self._exchanged(call, request, limits)
         except (BodyTooLarge, UnknownCompression) as error:
             self._report(call, None, tokens=call.tokens)
             raise self._unusable(call, origin, error) from error
@@ -183,21 +183,20 @@ class Client:
                 untrusted.is_undone = True
                 raise untrusted from error
             raise _Again(SourceUnavailable, reason, is_undone=never_left(error)) from error
-        rate_limits = self._dialect.rate_limits(answer)
         charged = call.tokens if self._dialect.is_charged(answer.status) else 0
         self._report(call, answer.status, tokens=charged, rate_limits=rate_limits)
         return answer
 
     async def _exchanged(
         self, call: SourceCall, request: httpx.Request, limits: Limits
-    ) -> HttpAnswer:
-        """The answer to a request that is sent when the source's window holds it."""
+    ) -> tuple[HttpAnswer, RateLimits]:
+        """The answer to a request, sent when the source's window holds it, and what it reports."""
         number, rate_limits = await self._pacer.turn(), None
         try:
             async with asyncio.timeout(limits.call_seconds):
                 answer = await exchange(self._http, request, limits)
             rate_limits = self._dialect.rate_limits(answer)
-            return answer
+            return answer, rate_limits
         except asyncio.CancelledError:
             self._report(call, None, tokens=call.tokens)  # the source may have counted it
             raise
