@@ -147,7 +147,7 @@ class ReadPlan:
     began_at: datetime  # when its first run began, by our clock: later deletions may be missed
     last_run_at: datetime  # by our clock; only its age matters
     resume: Resume
-    rows: int  # read so far, in all its runs
+    rows: int  # read so far, in all its runs; again where a window of the list began again
 
     def may_go_on(self, now: datetime) -> bool:
         """True if it is young enough to be continued, and says where."""

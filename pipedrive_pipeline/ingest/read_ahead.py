@@ -220,7 +220,8 @@ def _read(
     """Reads all walks in this thread; ``begun`` gets a function that ends it at once."""
 
     async def read_all() -> None:
-        # One converts a page, one lends a credential; each thread keeps memory of its own.
+        # One converts a page, the other lends a credential or resolves a host's name; each thread
+        # keeps memory of its own.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         begun.set_result(_ending(asyncio.get_running_loop()))
         try:

@@ -126,8 +126,8 @@ class Reader:
                 self.on_page(read)
                 if chunk.is_amid_list:
                     continue
-                is_full = bound.is_reached(chunk.rows, chunk.size_bytes)
-                if is_full or (chunk.rows and self.is_awaited()):
+                is_chunk_full = bound.is_reached(chunk.rows, chunk.size_bytes)
+                if is_chunk_full or (chunk.rows and self.is_awaited()):
                     yield from self._commit(chunk, reads)
                     chunk = _Chunk(chunk.began_at)
                     self.after_chunk()
@@ -219,8 +219,8 @@ class Reader:
         self.seen_keys.renew(
             batch for batch in batches if batch.entity.name not in chunk.of_everything
         )
-        with self._noting(whole) as all_noted:
-            loaded = self.raw.load(batches, before_rows=all_noted)
+        with self._noting(whole) as wait_until_noted:
+            loaded = self.raw.load(batches, before_rows=wait_until_noted)
         for batch in batches:
             read = reads[batch.entity.name]
             read.add(loaded[batch.entity.name])
