@@ -18,7 +18,7 @@ from psycopg import sql
 
 from pipedrive_pipeline.connectors.contract import Entity
 from pipedrive_pipeline.ingest import history, read_positions
-from pipedrive_pipeline.ingest.few_rows import DLT_TYPES
+from pipedrive_pipeline.ingest.few_rows import COLUMN_TYPES
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import columns_of, is_there
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -51,7 +51,7 @@ def restore_raw(warehouse: Warehouse, scope: Scope, entities: tuple[Entity, ...]
                     ).format(
                         sql.Identifier(scope.raw_schema, name),
                         sql.Identifier(column.name),
-                        sql.SQL(DLT_TYPES[column.type]),
+                        sql.SQL(COLUMN_TYPES[column.type]),
                         sql.Literal(column.description),
                     )
                 )

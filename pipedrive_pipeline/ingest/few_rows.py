@@ -125,9 +125,9 @@ class FewRows:
 def _declared(entity: Entity) -> dict[str, str]:
     """The columns of an entity's raw table, with their types as dlt makes them."""
     return {
-        **{column.name: DLT_TYPES[column.type] for column in (entity.key, *entity.columns)},
-        EXTRA: DLT_TYPES[ColumnType.JSON],
-        LOAD_ID: DLT_TYPES[ColumnType.TEXT],
+        **{column.name: COLUMN_TYPES[column.type] for column in (entity.key, *entity.columns)},
+        EXTRA: COLUMN_TYPES[ColumnType.JSON],
+        LOAD_ID: COLUMN_TYPES[ColumnType.TEXT],
     }
 
 
@@ -143,7 +143,7 @@ def _refusals_named(act: str) -> Iterator[None]:
         ) from None
 
 
-DLT_TYPES: Final = {
+COLUMN_TYPES: Final = {  # of Postgres, as dlt makes them
     ColumnType.BIGINT: "bigint",
     ColumnType.NUMERIC: "numeric",
     ColumnType.TEXT: "character varying",
