@@ -208,6 +208,7 @@ def build(
     is_verifying: bool = False,
     is_confirmed: bool = False,
     is_read_running: bool = False,
+    is_raw_held: bool = False,
 ) -> MartsBuilt:
     """Updates a tenant's marts from one system's raw; the caller has the lock on the marts.
 
@@ -219,8 +220,10 @@ def build(
         is_whole: compare every row with raw, not only those that changed.
         is_verifying: check the values of all records too.
         is_confirmed: a person confirmed that many records are gone.
-        is_read_running: a run may be loading at the same time. It waits for the end of the build;
-            incomplete loads stay pending, although their rows so far may be built.
+        is_read_running: a run is reading; incomplete loads stay pending, although their rows so far
+            may be built.
+        is_raw_held: that run is another one, so it may load at the same time: it waits for the end
+            of the build.
 
     Raises:
         AuditBreach: an audit found offending rows; a person must act.
@@ -240,6 +243,7 @@ def build(
                 is_verifying=is_verifying,
                 is_confirmed=is_confirmed,
                 is_read_running=is_read_running,
+                is_raw_held=is_raw_held,
             )
             renew_statistics(
                 warehouse,
@@ -269,10 +273,11 @@ def _build_once(
     is_verifying: bool,
     is_confirmed: bool,
     is_read_running: bool,
+    is_raw_held: bool,
 ) -> MartsBuilt:
     try:
         with (
-            raw_transaction(warehouse, scope, is_held=is_read_running) as connection,
+            raw_transaction(warehouse, scope, is_held=is_raw_held) as connection,
             parallel_transactions(warehouse, scope) as submit,
         ):
             _ensure_state(connection, scope)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import psycopg
-import stamina
 from psycopg import errors, sql
 
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import HISTORY_COLUMNS, Column
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import tables_of
-from pipedrive_pipeline.warehouse.database import Warehouse
+from pipedrive_pipeline.warehouse.database import Warehouse, set_local
 
 Columns = tuple[tuple[str, str], ...]  # name and type
 HOLD_WAIT_SECONDS: Final = 60
@@ -79,18 +79,22 @@ def _types(columns: Iterable[Column]) -> Columns:
 def _hold(connection: psycopg.Connection, tables: Sequence[sql.Identifier]) -> None:
     """Keeps others from writing to these tables until the transaction ends.
 
-    A load that waits for one of them may have another, so we do not wait for it: we ask again.
+    A load that waits for one of them may have another, so nothing is held while we wait: we wait
+    for each table alone, and ask for all of them again. Postgres ends an autovacuum only where
+    somebody waits for its table.
     """
-    lock = sql.SQL("lock table {} in share mode nowait").format(sql.SQL(", ").join(tables))
-    for attempt in stamina.retry_context(
-        on=errors.LockNotAvailable,
-        attempts=None,
-        timeout=HOLD_WAIT_SECONDS,
-        wait_initial=0.05,
-        wait_max=0.5,
-    ):
-        with attempt, connection.transaction():
-            connection.execute(lock)
+    lock = "lock table {} in share mode"
+    all_at_once = sql.SQL(lock + " nowait").format(sql.SQL(", ").join(tables))
+    give_up_at = time.monotonic() + HOLD_WAIT_SECONDS
+    while (left_seconds := give_up_at - time.monotonic()) > 0:
+        with suppress(errors.LockNotAvailable), connection.transaction():
+            connection.execute(all_at_once)
+            return
+        for table in tables:
+            with connection.transaction(force_rollback=True):
+                set_local(connection, "lock_timeout", f"{left_seconds * 1000:.0f}ms")
+                connection.execute(sql.SQL(lock).format(table))
+    connection.execute(all_at_once)
 
 
 def _create_missing(connection: psycopg.Connection, tables: Mapping[str, Columns]) -> None:

@@ -9,13 +9,18 @@ from typing import Any, Literal
 
 import pytest
 
+from pipedrive_pipeline.marts import raw as raw_module
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.sync.runs.refresh import serve_waiting
+from pipedrive_pipeline.sync.runs.signals import signal_records
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
-from pipedrive_pipeline_tests.scenarios.world import World
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 from pipedrive_pipeline_tests.waiting import wait_until
 
 # By its name, because the package has a function of that name.
 BUILDING = import_module("pipedrive_pipeline.marts.build")
+SCOPE = Scope(ACME, SYSTEM)
 pytestmark = pytest.mark.slow
 
 
@@ -73,3 +78,20 @@ def test_a_load_waits_for_a_build_of_everything_and_fails_nothing(
     assert not any(compared.differing or compared.missing for compared in built.compared.values())
     world.sync()
     assert_all_equals_source(world, sandbox)
+
+
+def test_a_signal_is_served_while_a_raw_table_is_vacuumed(
+    world: World, account: CrmAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever serves it has the lock on raw, so that nobody loads amid its build."""
+    monkeypatch.setattr(raw_module, "HOLD_WAIT_SECONDS", 1)
+    world.first_sync()
+    account.edit("persons", 7, name="Meanwhile")
+    signal_records(world.warehouse, SCOPE, "persons", ["7"])
+
+    with world.warehouse.transaction() as vacuum:
+        vacuum.execute("lock table raw_pipedrive_acme.organizations in share update exclusive mode")
+        served = serve_waiting(world.warehouse, world.settings, SCOPE)
+
+    assert served.count == 1
+    assert world.raw(ACME, "persons")[6]["name"] == "Meanwhile"

@@ -250,6 +250,7 @@ class TenantRun:
                 is_verifying=sync_type == "verify",
                 is_confirmed=self.facts.is_confirmed,
                 is_read_running=not is_raw_ours,
+                is_raw_held=not is_raw_ours,
             )
             if is_raw_ours:
                 self.row.erased += erase_expired(lock.warehouse, scope)
