@@ -184,10 +184,13 @@ def tenant_lock(warehouse: Warehouse, tenant: Tenant) -> AbstractContextManager[
 def lock_for_change(connection: psycopg.Connection, scope: Scope) -> None:
     """Holds both locks for the rest of a transaction, and ends every run that lost one of them.
 
+    And the lock on writes, first, as a write takes it: a call that is on its way is waited for.
+    Signed with the token of another company it would change a record of that one.
+
     Raises:
-        Busy: a run of this tenant has one of these locks; nothing was changed.
+        Busy: a run or a write of this tenant has one of these locks; nothing was changed.
     """
-    for name in _all_names(scope.tenant, [scope.system]):
+    for name in [scope.write_lock, *_all_names(scope.tenant, [scope.system])]:
         locks.prepare(connection, name)
         _take(connection, scope.tenant, name)
     fences.end_all(connection, scope.tenant.slug)
@@ -245,8 +248,8 @@ def _prepare(warehouse: Warehouse, tenant: Tenant, names: Iterable[str]) -> None
 def _take(
     session: psycopg.Connection, tenant: Tenant, name: str, build_wait_seconds: float | None = None
 ) -> None:
-    """Takes a lock; waits only for a build, which is short."""
-    wait_seconds = build_wait_seconds if name == tenant.marts_lock else 0
+    """Takes a lock; waits for a build or a write, which are short, and not for a read."""
+    wait_seconds = 0 if name.startswith("raw/") else build_wait_seconds
     try:
         locks.take(session, name, wait_seconds=wait_seconds)
     except errors.LockNotAvailable:
