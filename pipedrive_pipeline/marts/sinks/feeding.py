@@ -62,6 +62,10 @@ class _ChunkFailed(Exception):
         self.fault, self.is_locked = fault, is_locked
 
 
+class _SinkChanged(Exception):
+    """The sink was changed, stopped or removed meanwhile; the next run feeds what it is by then."""
+
+
 @dataclass
 class SinkFed:
     """What a run of one sink came to.
@@ -115,6 +119,8 @@ def feed_sinks(warehouse: Warehouse, scope: Scope, *, is_whole: bool) -> list[Si
             is_fed = _fed(warehouse, scope, result, is_whole=is_whole)
         except (DatabaseUnavailable, DiskFull, Superseded):
             raise
+        except _SinkChanged:
+            is_fed = False
         except _ChunkFailed as failed:
             result.fault, is_fed = failed.fault, True
         except PipelineError as error:  # the app's table was changed, or rights were taken away
@@ -201,6 +207,7 @@ def _written(
 ) -> _SinkChunk:
     set_local(connection, "statement_timeout", f"{CHUNK_SECONDS}s")
     lock_state(connection, scope, sink)
+    _require_unchanged(connection, scope, sink)
     table = require_table(connection, scope, sink)
     writer = ensure_writer(connection, scope, sink, table)
     facts = state_key(scope, sink)
@@ -220,6 +227,17 @@ def _written(
     if end_at and not is_retry:
         connection.execute(_MOVE, facts | {"end_at": end_at, "end_id": end_id})
     return _SinkChunk(rows, (end_at, end_id) if end_at else None, counts, faults or [])
+
+
+def _require_unchanged(connection: psycopg.Connection, scope: Scope, sink: Sink) -> None:
+    """Returns if the sink is declared as before and may be fed; its state is locked.
+
+    Raises:
+        _SinkChanged: it is not.
+    """
+    row = connection.execute(_STATE, state_key(scope, sink)).fetchone()
+    if row is None or row[0] or active(connection, scope).sinks.get(sink.name) != sink:
+        raise _SinkChanged
 
 
 def _stored(

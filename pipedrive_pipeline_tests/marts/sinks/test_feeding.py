@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pipedrive_pipeline_tests.marts.sinks.app_schema import DOCUMENT, WORKSPACE, App
+from pipedrive_pipeline.marts import sinks
+from pipedrive_pipeline.marts.sinks import feeding
+from pipedrive_pipeline_tests.marts.sinks.app_schema import DOCUMENT, SCOPE, WORKSPACE, App
 
 
 def only(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -170,3 +173,45 @@ def test_a_row_of_a_mart_that_was_made_again_keeps_its_row_of_the_app(app: App) 
     app.feed()
 
     assert (only(app.rows())["id"], only(app.rows())["company"]) == (before["id"], "A2")
+
+
+def remove(app: App) -> None:
+    app.save({})
+
+
+def pause(app: App) -> None:
+    app.save(paused=True)
+
+
+def leave_the_town_to_the_app(app: App) -> None:
+    app.save(columns={"company": "name"})
+
+
+def undo(app: App) -> None:
+    sinks.undo(app.warehouse, SCOPE, "customers", who="a test")
+
+
+@pytest.mark.parametrize("change", [remove, pause, leave_the_town_to_the_app, undo])
+def test_a_run_that_has_begun_writes_nothing_by_a_declaration_that_is_no_more(
+    app: App, change: Callable[[App], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went on with the one that it had read, also after an `undo`, and inserted rows again."""
+    first = app.crm(name="A", city="Bonn", remote_id="1")
+    app.save()
+    app.feed()
+    app.change(first, city="Köln")
+    app.crm(name="B", city="Ulm", remote_id="2")
+    before = app.rows()
+    start = feeding._start
+
+    def start_and_change(*args: Any) -> Any:
+        position = start(*args)
+        change(app)
+        return position
+
+    monkeypatch.setattr(feeding, "_start", start_and_change)
+
+    fed = app.feed()
+
+    assert app.rows() == before
+    assert fed == {}
