@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from pipedrive_pipeline.marts import build, mapping
 from pipedrive_pipeline.marts.mapping import BadMapping, MappingOutdated
 from pipedrive_pipeline.marts.mapping.preview import RefusedValue
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.marts.fields import custom, key_of
 from pipedrive_pipeline_tests.marts.raw_tables import (
@@ -23,6 +26,8 @@ from pipedrive_pipeline_tests.marts.raw_tables import (
 )
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
+# By its name, because the package has a function of that name.
+BUILDING = import_module("pipedrive_pipeline.marts.build")
 NUMBER, BRANCH, STAFF, LIMIT = (
     key_of(name) for name in ("Kundennummer", "Branche", "Mitarbeiter", "Limit")
 )
@@ -490,3 +495,31 @@ def test_blank_text_that_is_to_be_a_number_is_no_value(synced: RawTables) -> Non
 
     assert (built.values.refused, built.values.rejected) == (0, 0)
     assert [row["industry"] for row in rows(synced.warehouse)] == [None, None]
+
+
+def test_who_looks_at_the_fields_amid_a_build_does_not_wait_for_its_end(
+    raw: RawTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both added the new field: the page waited for the build, and failed after five seconds."""
+    raw.load(organizations=[organization(1)])
+    build(raw.warehouse, Scope(ACME, SYSTEM))
+    raw.load(organization_fields=[custom("Branche")], organizations=[organization(1)])
+    original = BUILDING.mapped_sources
+    seen: list[int] = []
+
+    def look_at_the_fields(*args: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(mapping.catalogue, raw.warehouse, Scope(ACME, SYSTEM))
+            seen.append(len(looking.result().fields))
+            previewing = pool.submit(mapping.preview, raw.warehouse, Scope(ACME, SYSTEM), {})
+            assert previewing.result().coverage == ()
+        return original(*args)
+
+    monkeypatch.setattr(BUILDING, "mapped_sources", look_at_the_fields)
+
+    with raw.warehouse.lock_session(ACME.marts_lock) as session:
+        locks.take(session, ACME.marts_lock)
+        build(raw.warehouse, Scope(ACME, SYSTEM))
+
+    assert seen == [0]
+    assert len(mapping.catalogue(raw.warehouse, Scope(ACME, SYSTEM)).fields) == 1

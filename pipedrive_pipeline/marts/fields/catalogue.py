@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import psycopg
+from psycopg import errors
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.sources import marts_folder
 from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.warehouse import locks
 from pipedrive_pipeline.warehouse.sql_files import read_sql
 
 
@@ -71,11 +73,28 @@ def are_custom_fields_wanted(connection: psycopg.Connection, scope: Scope) -> bo
     return row is None or bool(row[0])
 
 
+def current_fields(connection: psycopg.Connection, scope: Scope) -> list[Field]:
+    """Returns all known fields for somebody who looks at them, updated from raw if nobody builds.
+
+    A build updates them itself, in a transaction that may take a minute: until its end they are as
+    they were before. Otherwise builds wait for the end of this transaction.
+    """
+    name = scope.tenant.marts_lock
+    locks.prepare(connection, name)
+    try:
+        with connection.transaction():
+            locks.take(connection, name, wait_seconds=0)
+    except errors.LockNotAvailable:
+        return fields_of(connection, scope)
+    return refresh_catalogue(connection, scope)
+
+
 def refresh_catalogue(connection: psycopg.Connection, scope: Scope) -> list[Field]:
     """Updates the catalogue from raw's definitions, logs the changes, returns all known fields.
 
     Args:
-        connection: a transaction with the tenant's raw schema first on its search_path.
+        connection: a transaction with the tenant's raw schema first on its search_path; its caller
+            has the lock on the marts.
         scope: whose fields, of which CRM.
     """
     known = {field.identity: field for field in fields_of(connection, scope)}

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from pipedrive_pipeline.marts.fields.catalogue import refresh_catalogue
+from pipedrive_pipeline.marts.fields.catalogue import current_fields
 from pipedrive_pipeline.marts.fields.values import kind_of
 from pipedrive_pipeline.marts.mapping.expressions import (
     Sources,
@@ -86,7 +86,7 @@ def preview(warehouse: Warehouse, scope: Scope, text: Any, *, entity: str | None
     rows: dict[str, list[dict[str, Any]]] = {}
     coverage: list[Coverage] = []
     with raw_transaction(warehouse, scope) as connection:
-        fields = refresh_catalogue(connection, scope)
+        fields = current_fields(connection, scope)
         mapping = validated(scope, text, fields)
         sources = sources_of(connection, scope, mapping, fields)
         in_use = replace(sources, unused=frozenset(unusable_entries(scope, mapping, fields)))

@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pipedrive_pipeline.errors import PersonMustAct
-from pipedrive_pipeline.marts.fields.catalogue import Field, fields_of, refresh_catalogue
+from pipedrive_pipeline.marts.fields.catalogue import Field, current_fields, fields_of
 from pipedrive_pipeline.marts.fields.field_entities import field_entities
 from pipedrive_pipeline.marts.mapping.form import Entry, Mapping, parsed
 from pipedrive_pipeline.marts.mapping.validation import validated
@@ -46,7 +46,7 @@ class Catalogue:
 def catalogue(warehouse: Warehouse, scope: Scope) -> Catalogue:
     """Returns the fields that a mapping may name, updated from raw without calling the source."""
     with raw_transaction(warehouse, scope) as connection:
-        return Catalogue(tuple(refresh_catalogue(connection, scope)))
+        return Catalogue(tuple(current_fields(connection, scope)))
 
 
 def active(connection: psycopg.Connection, scope: Scope) -> Version:
