@@ -28,7 +28,7 @@ from psycopg import errors, sql
 
 from pipedrive_pipeline.errors import Permanent, UnknownTenant
 from pipedrive_pipeline.marts import events
-from pipedrive_pipeline.marts.audit import audit
+from pipedrive_pipeline.marts.audit import Breach, audit
 from pipedrive_pipeline.marts.contact_points.upkeep import TABLE as CONTACT_POINTS
 from pipedrive_pipeline.marts.contact_points.upkeep import update_points
 from pipedrive_pipeline.marts.declared import MARTS, SCHEMA
@@ -226,25 +226,30 @@ def build(
             of the build.
 
     Raises:
-        AuditBreach: an audit found offending rows; a person must act.
+        AuditBreach: an audit found offending rows, twice; a person must act.
         BuildRefused: raw or crm is not as the marts expect it; a person must act.
         Contended: the app had rows locked during all attempts; the next run does the work.
         DatabaseUnavailable: the connection was lost; the next run does the work.
     """
+    build_once = partial(
+        _build_once,
+        warehouse,
+        scope,
+        mart_sources(scope.system) if sources is None else sources,
+        is_whole=is_whole or is_verifying,
+        is_verifying=is_verifying,
+        is_confirmed=is_confirmed,
+        is_read_running=is_read_running,
+        is_raw_held=is_raw_held,
+    )
     for attempt in stamina.retry_context(
         on=Contended, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=0.2
     ):
         with attempt:
-            built = _build_once(
-                warehouse,
-                scope,
-                mart_sources(scope.system) if sources is None else sources,
-                is_whole=is_whole or is_verifying,
-                is_verifying=is_verifying,
-                is_confirmed=is_confirmed,
-                is_read_running=is_read_running,
-                is_raw_held=is_raw_held,
-            )
+            try:
+                built = build_once()
+            except Breach:  # the app may have changed a row between its comparison and its audit
+                built = build_once()
             renew_statistics(
                 warehouse,
                 {

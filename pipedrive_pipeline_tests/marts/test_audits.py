@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,6 +25,10 @@ from pipedrive_pipeline_tests.marts.raw_tables import (
 )
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
+# By its name, because the package has a function of that name.
+BUILDING = import_module("pipedrive_pipeline.marts.build")
+UNLINK = "update crm.contacts set customer_id = null where remote_id = '2'"
+TOMBSTONE = "update crm.contacts set deleted_at = now() where remote_id = '2'"
 EMAILS = [{"value": "a@x.de", "primary": True, "label": "work"}]
 
 
@@ -178,3 +184,36 @@ def test_the_outputs_of_a_select_are_read_from_its_text(
         described = connection.execute(source.select.text.encode()).description or ()
 
     assert [column.name for column in described] == list(source.outputs)
+
+
+@pytest.mark.parametrize(
+    "change", ["delete from crm.contacts where remote_id = '2'", UNLINK, TOMBSTONE]
+)
+def test_what_the_app_does_to_a_row_amid_a_build_is_put_right_by_another_attempt(
+    raw: RawTables, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The row was compared before, and audited after: a person was told to find a trigger."""
+    raw.load(organizations=[organization(1)], persons=[person(1, org_id=1), person(2, org_id=1)])
+    build(raw.warehouse, Scope(ACME, SYSTEM))
+    before = contacts(raw.warehouse)
+    audited: list[object] = []
+    original = BUILDING._audit
+
+    def audit_after_the_change(*args: Any) -> None:
+        if not audited:
+            execute(raw.warehouse, change)
+        audited.append(args)
+        original(*args)
+
+    monkeypatch.setattr(BUILDING, "_audit", audit_after_the_change)
+
+    build(raw.warehouse, Scope(ACME, SYSTEM), is_whole=True)
+
+    assert contacts(raw.warehouse) == before
+
+
+def contacts(warehouse: Warehouse) -> list[tuple[object, ...]]:
+    with warehouse.transaction() as connection:
+        return connection.execute(
+            "select remote_id, name, customer_id, deleted_at from crm.contacts order by remote_id"
+        ).fetchall()
