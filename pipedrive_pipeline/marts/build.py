@@ -45,7 +45,7 @@ from pipedrive_pipeline.marts.row_comparison import (
     store_comparison,
 )
 from pipedrive_pipeline.marts.schema_changes import missing
-from pipedrive_pipeline.marts.sources import MartSource, RawColumns, mart_sources
+from pipedrive_pipeline.marts.sources import BuiltFrom, MartSource, RawColumns, mart_sources
 from pipedrive_pipeline.marts.writing import (
     Known,
     changed,
@@ -154,12 +154,14 @@ class MartsBuilt:
         values: counts of the values that were checked.
         compared: by mart, rows that differed although their record had not changed; empty if not
             all of raw was read, or if the marts had never been built whole before.
+        built_from: the sources; None where nothing was built.
     """
 
     counts: Mapping[str, RowCounts]
     is_whole: bool
     values: ValueCounts = field(default_factory=ValueCounts)
     compared: Mapping[str, RowComparison] = field(default_factory=dict)
+    built_from: BuiltFrom | None = None
 
 
 @dataclass(frozen=True)
@@ -290,7 +292,8 @@ def _build_once(
             fields = refresh_catalogue(connection, scope)
             check = ValueCheck(connection, scope, fields)
             sources = mapped_sources(connection, scope, fields, sources)
-            after = MartState(_fingerprint(connection, sources, fields), check.rules)
+            fingerprint = _fingerprint(connection, sources, fields)
+            after = MartState(fingerprint, check.rules)
             is_changed = before.built_from != after.built_from
             retyped = None if is_verifying else check.retyped_since(before.values_checked)
             listings = {
@@ -352,6 +355,7 @@ def _build_once(
         is_whole=is_whole or is_changed,
         values=values,
         compared=compared if is_whole else {},
+        built_from=BuiltFrom(sources, fingerprint),
     )
 
 

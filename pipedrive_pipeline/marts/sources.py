@@ -202,6 +202,14 @@ class MartSource:
         return replace(self, mapped=mapped, fillings=fillings, unpacked=unpacked)
 
 
+@dataclass(frozen=True)
+class BuiltFrom:
+    """What a build made the marts from: their sources with the mapping of that time."""
+
+    sources: tuple[MartSource, ...]
+    fingerprint: str  # as in `integration.mart_state`
+
+
 def marts_folder(system: str) -> Path:
     """Returns the folder that holds a system's selects."""
     return registry.system(system).marts_folder or SQL_ROOT / "marts" / system

@@ -15,6 +15,7 @@ from pipedrive_pipeline_tests.marts.fields import custom, key_of, published
 from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM, RawTables, organization
 from pipedrive_pipeline_tests.warehouse.databases import ACME
 
+SCOPE = Scope(ACME, SYSTEM)
 STAFF, RATE, PLACE = key_of("Mitarbeiter"), key_of("Rabatt"), key_of("Ort")
 TEXTS = {1: "120", 2: "viele", 3: "12.5"}
 
@@ -39,11 +40,11 @@ def synced(raw: RawTables) -> RawTables:
 
 def due(raw: RawTables) -> ValueComparison:
     """What a run compares: no more than is due."""
-    return compare_values(raw.warehouse, Scope(ACME, SYSTEM), is_whole=False)
+    return compare_values(raw.warehouse, SCOPE, is_whole=False)
 
 
 def save(raw: RawTables, organizations: dict[str, Any]) -> None:
-    mapping.save(raw.warehouse, Scope(ACME, SYSTEM), {"organizations": organizations}, who="a test")
+    mapping.save(raw.warehouse, SCOPE, {"organizations": organizations}, who="a test")
 
 
 def refused(warehouse: Warehouse) -> list[tuple[str | None, ...]]:
@@ -86,7 +87,7 @@ def test_a_conversion_that_fails_is_listed_and_its_row_is_there(synced: RawTable
         },
     )
 
-    built = build(synced.warehouse, Scope(ACME, SYSTEM))
+    built = build(synced.warehouse, SCOPE)
 
     reason = "is no whole number of 64 bits"
     assert refused(synced.warehouse) == [
@@ -101,19 +102,19 @@ def test_a_conversion_that_fails_is_listed_and_its_row_is_there(synced: RawTable
 def test_a_conversion_that_works_by_now_is_struck_off(synced: RawTables) -> None:
     """Corrected in the source, mapped otherwise, or a misfit of the field itself by now."""
     save(synced, {STAFF: {"target": "employee_count", "as": "number"}})
-    build(synced.warehouse, Scope(ACME, SYSTEM))
+    build(synced.warehouse, SCOPE)
 
     synced.load(organizations=[organization(2, custom_fields={STAFF: "4"})])
-    build(synced.warehouse, Scope(ACME, SYSTEM))
+    build(synced.warehouse, SCOPE)
     assert [row[0] for row in refused(synced.warehouse)] == ["3"]
     synced.load(organization_fields=[custom("Mitarbeiter", "int")])
-    build(synced.warehouse, Scope(ACME, SYSTEM))
+    build(synced.warehouse, SCOPE)
     assert [row[3:] for row in refused(synced.warehouse)] == [
         ("is no whole number of 64 bits", None),
     ]
     synced.load(organization_fields=[custom("Mitarbeiter")])
     save(synced, {STAFF: "attributes.staff"})
-    build(synced.warehouse, Scope(ACME, SYSTEM))
+    build(synced.warehouse, SCOPE)
 
     assert refused(synced.warehouse) == []
 
@@ -130,7 +131,7 @@ def test_values_that_raw_could_not_store_stay_listed(synced: RawTables) -> None:
     )
 
     synced.load(organizations=[organization(1, custom_fields={STAFF: "5"})])
-    build(synced.warehouse, Scope(ACME, SYSTEM))
+    build(synced.warehouse, SCOPE)
 
     assert [row[0] for row in refused(synced.warehouse)] == ["1", "x"]
 
@@ -139,13 +140,13 @@ def test_values_that_raw_could_not_store_stay_listed(synced: RawTables) -> None:
 def test_only_loaded_rows_are_compared(synced: RawTables) -> None:
     """Who changed one record must not pay for all; what a run that died left is made up for."""
     synced.load(organizations=[organization(2, custom_fields={STAFF: "4", RATE: 2})])
-    build(synced.warehouse, Scope(ACME, SYSTEM))
+    build(synced.warehouse, SCOPE)
     synced.load(organizations=[organization(3, custom_fields={STAFF: "5"})])
     published(synced)
 
     assert due(synced) == ValueComparison(seen=3, lost=(), is_whole=False)
     assert due(synced).seen == 0
-    assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).seen == 4
+    assert compare_values(synced.warehouse, SCOPE).seen == 4
 
 
 @pytest.mark.slow
@@ -159,7 +160,7 @@ def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) 
             organization(4, custom_fields={PLACE: {"value": None, "locality": "Kiel"}}),
         ]
     )
-    build(synced.warehouse, Scope(ACME, SYSTEM))
+    build(synced.warehouse, SCOPE)
 
     lost = (("organizations", "1", STAFF), ("organizations", "2", STAFF))
     assert due(synced).lost == lost
@@ -168,7 +169,7 @@ def test_a_value_that_a_view_loses_is_found_until_it_is_back(synced: RawTables) 
     publish_views(synced.warehouse, ACME)
 
     assert due(synced) == ValueComparison(seen=4, lost=(), is_whole=False)
-    assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).seen == 5
+    assert compare_values(synced.warehouse, SCOPE).seen == 5
 
 
 @pytest.mark.slow
@@ -176,12 +177,12 @@ def test_a_mapped_value_that_does_not_arrive_is_found(synced: RawTables) -> None
     """The mart's own row is compared, column and attribute."""
     save(synced, {STAFF: "customer_number", RATE: "attributes.rate"})
     synced.load(organizations=[organization(1, custom_fields={STAFF: "120", RATE: 5})])
-    build(synced.warehouse, Scope(ACME, SYSTEM))
+    build(synced.warehouse, SCOPE)
     assert due(synced).lost == ()
 
     plant(synced, "update crm.customers set customer_number = null, attributes = '{}'")
 
-    assert set(compare_values(synced.warehouse, Scope(ACME, SYSTEM)).lost) == {
+    assert set(compare_values(synced.warehouse, SCOPE).lost) == {
         ("organizations", "1", RATE),
         *(("organizations", str(number), STAFF) for number in TEXTS),
     }
@@ -223,7 +224,7 @@ def test_a_value_of_no_field_that_is_known_is_listed(synced: RawTables) -> None:
     assert [row[:2] for row in refused(synced.warehouse)] == [("1", stray), ("2", stray)]
     assert due(synced).lost == ()
     plant(synced, "delete from integration.rejected_values")
-    assert compare_values(synced.warehouse, Scope(ACME, SYSTEM)).lost == (
+    assert compare_values(synced.warehouse, SCOPE).lost == (
         ("organizations", "1", stray),
         ("organizations", "2", stray),
     )
@@ -247,4 +248,21 @@ def test_a_sync_of_many_records_compares_a_sample_and_verify_compares_all(
     assert sampled == ValueComparison(
         seen=3, lost=tuple(("organizations", key, STAFF) for key in ("1", "3", "5")), is_whole=False
     )
-    assert compare_values(raw.warehouse, Scope(ACME, SYSTEM)).seen == 7
+    assert compare_values(raw.warehouse, SCOPE).seen == 7
+
+
+def test_a_mapping_that_is_saved_after_a_build_is_compared_after_the_next(
+    synced: RawTables,
+) -> None:
+    """Its columns are empty until then, and afterwards those that it no longer fills."""
+    whole = ValueComparison(seen=3, lost=(), is_whole=True)
+    built = build(synced.warehouse, SCOPE, is_verifying=True)
+    save(synced, {STAFF: "customer_number"})
+
+    assert compare_values(synced.warehouse, SCOPE).lost
+    assert compare_values(synced.warehouse, SCOPE, built_from=built.built_from) == whole
+    mapped = build(synced.warehouse, SCOPE)
+    assert compare_values(synced.warehouse, SCOPE, built_from=mapped.built_from) == whole
+    save(synced, {STAFF: "vat_id"})
+    build(synced.warehouse, SCOPE)
+    assert compare_values(synced.warehouse, SCOPE, built_from=mapped.built_from) == whole

@@ -8,13 +8,14 @@ import psycopg
 import pytest
 
 from pipedrive_pipeline.errors import NotProven
-from pipedrive_pipeline.marts import publish_due
+from pipedrive_pipeline.marts import mapping, publish_due
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.test_erasure import contact_ids, erase
 from pipedrive_pipeline_tests.scenarios.test_erasure import run as execute
-from pipedrive_pipeline_tests.scenarios.world import World
+from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 
 DAMAGE = """
     delete from crm.contacts where pipedrive_id % 7 = 0;
@@ -148,3 +149,25 @@ def test_a_new_field_while_somebody_reads_the_views_leaves_the_run_green(
     )
     assert publish_due(world.warehouse).remade == ["acme"]
     assert "brandneu" in world.rows_of_view("analytics_acme", "customers")[0]
+
+
+@pytest.mark.slow
+def test_a_mapping_that_is_saved_amid_a_verify_makes_no_value_seem_lost(
+    world: World, sandbox: Sandbox, account: CrmAccount
+) -> None:
+    """Its column is filled by the next build; verify said that every value of it was lost."""
+    number = account.fields["organizations"].named("Kundennummer")
+    account.edit_many("organizations", range(1, 20), custom_fields={number.code: "K-1"})
+    world.first_sync()
+    with world.run(sync_type="verify") as run:
+        run.build_marts()
+        run.publish_views()
+        mapped = {"organizations": {number.code: "customer_number"}}
+        mapping.save(world.warehouse, Scope(ACME, SYSTEM), mapped, who="a test")
+
+        run.assert_proven(run.field_facts())
+
+    world.sync()
+    numbers = {row["remote_id"]: row["customer_number"] for row in world.rows("crm", "customers")}
+    assert numbers["1"] == "K-1"
+    assert_all_equals_source(world, sandbox)

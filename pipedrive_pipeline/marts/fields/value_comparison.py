@@ -27,7 +27,7 @@ from pipedrive_pipeline.marts.mapping.form import ATTRIBUTE
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
 from pipedrive_pipeline.marts.parallel_queries import are_many, parallel_transactions
 from pipedrive_pipeline.marts.raw import raw_transaction
-from pipedrive_pipeline.marts.sources import Filling, MartSource, mart_sources
+from pipedrive_pipeline.marts.sources import BuiltFrom, Filling, MartSource, mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
 
@@ -56,7 +56,13 @@ class ValueComparison:
     is_whole: bool
 
 
-def compare_values(warehouse: Warehouse, scope: Scope, *, is_whole: bool = True) -> ValueComparison:
+def compare_values(
+    warehouse: Warehouse,
+    scope: Scope,
+    *,
+    is_whole: bool = True,
+    built_from: BuiltFrom | None = None,
+) -> ValueComparison:
     """Compares raw with the tenant's views and mapped columns, and marks the loads as compared.
 
     Args:
@@ -64,6 +70,9 @@ def compare_values(warehouse: Warehouse, scope: Scope, *, is_whole: bool = True)
         scope: whose values, of which CRM; the tenant's views are published.
         is_whole: compare all records, not only those loaded since the last comparison, and of many
             only a sample.
+        built_from: of the build whose rows are compared; None: the mapping as it is now. One that
+            was saved after the build fills no column yet. If another mapping is built meanwhile,
+            what seems lost is left to the next comparison.
     """
     with (
         raw_transaction(warehouse, scope) as connection,
@@ -71,15 +80,12 @@ def compare_values(warehouse: Warehouse, scope: Scope, *, is_whole: bool = True)
     ):
         loads = _unproven_loads(connection, scope)
         is_shown = are_custom_fields_wanted(connection, scope)
-        fields = fields_of(connection, scope)
+        sources = built_from.sources if built_from else _sources_now(connection, scope)
         tasks: list[Callable[[psycopg.Connection], MartResult]] = []
         is_shared = False
-        sources = [
-            source
-            for source in mapped_sources(connection, scope, fields, mart_sources(scope.system))
-            if not source.is_of_parts  # the values are those of the record
-        ]
         for source in sources:
+            if source.is_of_parts:  # the values are those of the record
+                continue
             if is_whole:
                 conditions = _halves(connection, source)
             else:
@@ -98,7 +104,27 @@ def compare_values(warehouse: Warehouse, scope: Scope, *, is_whole: bool = True)
         lost = tuple(value for _, values in results for value in values)
         if not lost:
             _mark_compared(connection, scope, loads)
+        elif built_from and not _is_built_from(connection, scope, built_from):
+            lost = ()
     return ValueComparison(sum(value_count for value_count, _ in results), lost, is_whole)
+
+
+def _sources_now(connection: psycopg.Connection, scope: Scope) -> tuple[MartSource, ...]:
+    fields = fields_of(connection, scope)
+    return mapped_sources(connection, scope, fields, mart_sources(scope.system))
+
+
+def _is_built_from(connection: psycopg.Connection, scope: Scope, built_from: BuiltFrom) -> bool:
+    row = connection.execute(
+        """
+        select mart_state.built_from = %s
+        from integration.mart_state
+        where mart_state.tenant_id = %s
+            and mart_state.system = %s
+        """,
+        (built_from.fingerprint, scope.tenant.slug, scope.system),
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def due(connection: psycopg.Connection, scope: Scope) -> Due:

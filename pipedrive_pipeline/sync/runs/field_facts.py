@@ -18,7 +18,7 @@ from pipedrive_pipeline.marts.fields.value_comparison import ValueComparison, co
 from pipedrive_pipeline.marts.lineage import Origin, origins, view_origins
 from pipedrive_pipeline.marts.mapping.mapped_sources import mapped_sources
 from pipedrive_pipeline.marts.select_text import SourceColumn
-from pipedrive_pipeline.marts.sources import mart_sources
+from pipedrive_pipeline.marts.sources import BuiltFrom, mart_sources
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.catalog import TableColumn, relations
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -39,7 +39,11 @@ class FieldFacts:
 
 
 def field_facts(
-    warehouse: Warehouse, scope: Scope, *, is_whole: bool
+    warehouse: Warehouse,
+    scope: Scope,
+    *,
+    is_whole: bool,
+    built_from: BuiltFrom | None = None,
 ) -> tuple[ValueComparison, dict[str, FieldFacts]]:
     """Returns the comparison of values, and the facts of each mart by its name.
 
@@ -48,6 +52,7 @@ def field_facts(
         scope: whose marts, of which CRM; they are built.
         is_whole: True compares all values, not only those of the last loads. If views are due,
             no values are compared: they would seem lost in a column that does not exist yet.
+        built_from: of the run's build; None: the mapping as it is now.
     """
     with warehouse.transaction(scope.tenant) as connection:
         waits_for = due(connection, scope)
@@ -62,7 +67,7 @@ def field_facts(
         origins_of = {mart.name: view_origins(mart, layouts.get(mart.name, ())) for mart in MARTS}
     compared = ValueComparison(0, (), is_whole=False)
     if not waits_for.are_views and (is_whole or waits_for.are_loads):
-        compared = compare_values(warehouse, scope, is_whole=is_whole)
+        compared = compare_values(warehouse, scope, is_whole=is_whole, built_from=built_from)
     entities = {
         source.name: source.entity
         for source in mart_sources(scope.system)

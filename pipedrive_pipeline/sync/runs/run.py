@@ -310,7 +310,10 @@ class TenantRun:
     def field_facts(self) -> dict[str, FieldFacts]:
         """Returns the facts of the tenant's custom fields, by mart."""
         is_verifying = self.facts.sync_type == "verify"
-        compared, facts = field_facts(self._warehouse, self._scope, is_whole=is_verifying)
+        built_from = self.row.built.built_from if self.row.built else None
+        compared, facts = field_facts(
+            self._warehouse, self._scope, is_whole=is_verifying, built_from=built_from
+        )
         self.row.values = compared if is_verifying else None
         return facts
 
