@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
+import psycopg
 import pytest
 from cryptography.fernet import Fernet
 from psycopg import sql
@@ -19,6 +22,7 @@ from pipedrive_pipeline.vault.vault import open_vault
 from pipedrive_pipeline_tests.databases import role_name
 from pipedrive_pipeline_tests.sync.conftest import ACME, BETA, SYSTEM, ControlTables
 
+ROWS = removal._ROWS_OF_A_TENANT
 KEYS = (SecretStr(Fernet.generate_key().decode()),)
 NEIGHBOUR = Tenant("beta")
 
@@ -219,3 +223,35 @@ def test_what_is_in_the_way_of_an_erasure_is_named_before_anything_is_changed(
         "select state from integration.connections where tenant_id = 'acme'"
     )
     assert connection["state"] == "connected"
+
+
+def test_a_row_that_the_app_inserts_meanwhile_is_no_reason_to_refuse_a_removal(
+    control: ControlTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grants were revoked by then, and the message said that nothing was changed."""
+    fill(control, ACME)
+    app: list[Future[None]] = []
+
+    def insert() -> None:
+        with control.warehouse.transaction() as connection:
+            connection.execute("insert into crm.customers (tenant_id, name) values ('acme', 'own')")
+
+    def tables() -> Iterator[tuple[str, str]]:
+        """All of them; amid the last ones, the app adds a customer."""
+        for table in ROWS:
+            if table == ("integration", "runs"):
+                app.append(pool.submit(insert))
+                wait([app[0]], timeout=0.5)
+            yield table
+
+    class Tables:
+        def __iter__(self) -> Iterator[tuple[str, str]]:
+            return tables()
+
+    monkeypatch.setattr(removal, "_ROWS_OF_A_TENANT", Tables())
+    with ThreadPoolExecutor(1) as pool:
+        removal.remove(control.warehouse, ACME, is_erasing=True, who="a test")
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            app[0].result()
+
+    assert not any(row_counts(control, ACME).values())

@@ -157,6 +157,8 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> list[str]:
     """
     # Before the tables: this waits for a late run's open transaction and prevents new ones.
     fences.end_all(connection, tenant.slug)
+    # Whoever inserts a row of the tenant now waits, and is refused; we wait for who has done so.
+    connection.execute(_LOCK_TENANT, [tenant.slug])
     _drop(connection, tenant.analytics_schema)
     for system in system_keys():
         exported_rows.end(connection, Scope(tenant, system))
@@ -186,6 +188,7 @@ def _drop(connection: psycopg.Connection, schema: str) -> None:
     connection.execute(sql.SQL("drop schema if exists {}").format(sql.Identifier(schema)))
 
 
+_LOCK_TENANT = "select from integration.tenants where slug = %s for update"
 _ROWS_OF_A_TENANT = (
     CONTACT_POINTS,
     *(mart.table for mart in reversed(MARTS)),
