@@ -19,8 +19,11 @@ from psycopg.conninfo import make_conninfo
 
 from pipedrive_pipeline.cli.output import terminal
 from pipedrive_pipeline.cli.session import CommandSession, open_session, postgres_environment
+from pipedrive_pipeline.connectors.registry import system_keys
 from pipedrive_pipeline.errors import BadInput, DatabaseUnavailable
+from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings, load_settings
+from pipedrive_pipeline.sync.tenancy.registry import all_tenants
 from pipedrive_pipeline.warehouse import sessions
 from pipedrive_pipeline.warehouse.database import Warehouse, warehouse_of
 from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
@@ -37,7 +40,7 @@ def backup(folder: FolderArgument) -> None:
     roles, dump = folder / ROLES_FILE, folder / DUMP_FILE
     with _filled(folder):
         roles.write_text(_roles_script(session.warehouse), encoding="utf-8")
-        words = ("--format", "custom", "--file", str(dump))
+        words = ["--format", "custom", "--file", str(dump), *_left_out(session.warehouse)]
         _run(session.settings, session.warehouse, "pg_dump", *words)
         for file in (roles, dump):
             file.chmod(0o600)
@@ -114,6 +117,22 @@ def _roles_script(warehouse: Warehouse) -> str:
     with warehouse.transaction() as connection:
         rows = connection.execute(_ROLES).fetchall()
     return "".join(f"{statement};\n" for (statement,) in rows)
+
+
+def _left_out(warehouse: Warehouse) -> Iterator[str]:
+    """The arguments that leave out the tables in which loads are staged; a sync makes them again.
+
+    pg_dump locks each table of a dump until its end, and a load empties these by `truncate`.
+    """
+    schemas = {
+        Scope(each.tenant, system).staging_schema
+        for each in all_tenants(warehouse)
+        for system in system_keys()
+    }
+    with warehouse.transaction() as connection:
+        rows = connection.execute(_PRESENT, [sorted(schemas)]).fetchall()
+    for (name,) in rows:
+        yield f'--exclude-schema="{name}"'  # quoted, a name is no pattern
 
 
 def _require_empty(warehouse: Warehouse) -> None:
@@ -219,6 +238,13 @@ def _keys_reminder(session: CommandSession) -> str:
     )
     return f"The keys are not in it: keep {where} elsewhere, or every tenant must connect again."
 
+
+_PRESENT = """
+select pg_namespace.nspname
+from pg_catalog.pg_namespace
+where pg_namespace.nspname = any (%s)
+order by pg_namespace.nspname asc
+"""
 
 # Passwords, and the right of a superuser, stay on the server. Attributes come after the role, since
 # whoever restores may make roles and yet not give each of them. Settings name lists unquoted.

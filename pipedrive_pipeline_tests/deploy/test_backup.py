@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from pydantic import SecretStr
 
 from pipedrive_pipeline.sandbox import seeded, serve
 from pipedrive_pipeline.settings import PROJECT_ROOT
+from pipedrive_pipeline.warehouse import sessions
 from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline.warehouse.embedded.binaries import of_the_wheel
 from pipedrive_pipeline.warehouse.urls import facts_of, url_of
@@ -27,7 +29,8 @@ from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.databases import at
 from pipedrive_pipeline_tests.marts.sinks.app_schema import app_of
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
-from pipedrive_pipeline_tests.scenarios.world import ACME, environment_of, world_at
+from pipedrive_pipeline_tests.scenarios.world import ACME, World, environment_of, world_at
+from pipedrive_pipeline_tests.waiting import wait_until
 
 GUIDE = PROJECT_ROOT / "docs" / "operating.md"
 
@@ -90,6 +93,47 @@ def test_a_restored_warehouse_goes_on_from_the_dump(database_url: str, tmp_path:
     assert "is not empty" in again.stderr
     assert len(before) == 35
     assert synced.built.counts["contacts"].created == 0
+
+
+@pytest.mark.slow
+def test_a_sync_goes_on_while_a_backup_is_made(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pg_dump locks every table of a dump until its end, and a load truncates those of staging."""
+    monkeypatch.setattr(sessions, "LOAD_LOCK_SECONDS", 2)
+    account = seeded(12, 35)
+    world = world_at(database_url, tmp_path)
+    with (
+        serve(account) as sandbox,
+        environment_of(world) as settings,
+        psycopg.connect(database_url) as app,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        world.connect(ACME, sandbox)
+        world.sync(sync_type="full")
+        account.edit_many("persons", range(1, 20), job_title="neu")
+        world.sync()
+        app.execute("create table public.locked ()")
+        app.commit()
+        app.execute("lock table public.locked in access exclusive mode")
+        command = ("backup", str(tmp_path / "monday"))
+        saved = pool.submit(Terminal(settings).run, *command)
+        wait_until(lambda: saved.done() or is_waited_for(world, "public.locked"), 30)
+
+        account.edit_many("persons", range(1, 20), job_title="neuer")
+        world.sync()
+
+        assert not saved.done()
+        app.rollback()
+        assert saved.result().code == 0, saved.result().err
+        assert_all_equals_source(world, sandbox)
+
+
+def is_waited_for(world: World, table: str) -> bool:
+    """True if a session waits for a table."""
+    with world.warehouse.transaction() as connection:
+        query = "select from pg_locks where not granted and relation = to_regclass(%s)"
+        return connection.execute(query, [table]).fetchone() is not None
 
 
 @pytest.mark.slow
