@@ -28,6 +28,7 @@ from pipedrive_pipeline.vault.states import ConnectionState
 from pipedrive_pipeline.vault.vault import Vault
 from pipedrive_pipeline.warehouse import audit_log
 from pipedrive_pipeline.warehouse.migrations import require_current
+from pipedrive_pipeline.warehouse.roles import lock_rights
 
 VALID_FOR: Final = timedelta(minutes=15)  # refreshed by then, so that a reader has ten minutes more
 HIDDEN_MINUTES: Final = 5  # before its end a row is hidden
@@ -235,6 +236,7 @@ def _make_table(transaction: psycopg.Connection, scope: Scope, export: Export, r
             f"{'.'.join(export.table)} exists and was not made by `tokens export` of "
             f"{scope.system}. Rename it, or name another by --table.",
         )
+    lock_rights(transaction)
     for statement in _TABLE:
         transaction.execute(
             sql.SQL(statement).format(

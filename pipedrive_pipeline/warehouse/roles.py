@@ -1,13 +1,27 @@
-"""Drops roles of this installation that nothing uses any more."""
+"""Rights of roles, and roles of this installation that nothing uses any more."""
 
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 import psycopg
 from psycopg import errors, sql
 
+from pipedrive_pipeline.warehouse import locks
+
+RIGHTS: Final = "rights"
 log = logging.getLogger(__name__)
+
+
+def lock_rights(connection: psycopg.Connection) -> None:
+    """Waits until no other transaction changes rights, and keeps others from it until the end.
+
+    Two that change those of the same schema or table end with "tuple concurrently updated", and an
+    app's table is the same one for all tenants.
+    """
+    locks.prepare(connection, RIGHTS)
+    locks.take(connection, RIGHTS)
 
 
 def drop_role(connection: psycopg.Connection, name: str, *, is_with_rights: bool = False) -> bool:
@@ -28,6 +42,7 @@ def drop_role(connection: psycopg.Connection, name: str, *, is_with_rights: bool
     try:
         with connection.transaction():
             if is_with_rights:
+                lock_rights(connection)
                 connection.execute(sql.SQL("drop owned by {}").format(role))
             connection.execute(sql.SQL("drop role {}").format(role))
     except (

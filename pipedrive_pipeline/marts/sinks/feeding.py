@@ -10,11 +10,12 @@ or deleted, and writes those that differ only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -29,6 +30,7 @@ from pipedrive_pipeline.errors import (
 )
 from pipedrive_pipeline.marts.declared import mart as mart_of
 from pipedrive_pipeline.marts.sinks.app_access import rows_written
+from pipedrive_pipeline.marts.sinks.app_table import AppTable
 from pipedrive_pipeline.marts.sinks.faults import fault_of, fault_of_rows
 from pipedrive_pipeline.marts.sinks.form import Sink
 from pipedrive_pipeline.marts.sinks.states import (
@@ -51,6 +53,7 @@ OF_THE_SERVER: Final = ("08", "53", "57P")  # classes of SQLSTATE
 # A chunk that is refused whole has one cause, and the rest of the rows would have it, too.
 WHOLE_CHUNK_ROWS: Final = 100
 
+T = TypeVar("T")
 Position = tuple[datetime, UUID]
 
 
@@ -138,6 +141,8 @@ def _fed(warehouse: Warehouse, scope: Scope, result: SinkFed, *, is_whole: bool)
     position = _start(warehouse, scope, result.sink)
     if position is None:
         return False
+    # By itself, since nobody else changes rights until a transaction that does so has ended.
+    _attempted(warehouse, scope, result.sink, partial(_writer, scope=scope, sink=result.sink))
     start: Position | None = position[0]
     if not is_whole and start:
         _add(result, _chunk(warehouse, scope, result.sink, start, is_retry=True))
@@ -169,7 +174,15 @@ def _chunk(
     *,
     is_retry: bool = False,
 ) -> _SinkChunk:
-    """Writes one chunk in a transaction of its own; tries again where rows are locked."""
+    """Writes one chunk in a transaction of its own."""
+    write = partial(_written, scope=scope, sink=sink, start=start, is_retry=is_retry)
+    return _attempted(warehouse, scope, sink, write)
+
+
+def _attempted(
+    warehouse: Warehouse, scope: Scope, sink: Sink, work: Callable[[psycopg.Connection], T]
+) -> T:
+    """Returns what work in a transaction returns; tries again where rows are locked."""
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
             # Twice: for the statement, before the warehouse renames its error, and for the commit.
@@ -178,7 +191,8 @@ def _chunk(
                 sink_transaction(warehouse, scope) as connection,
                 _faults_named(sink),
             ):
-                return _written(connection, scope, sink, start, is_retry=is_retry)
+                set_local(connection, "statement_timeout", f"{CHUNK_SECONDS}s")
+                return work(connection)
         except _ChunkFailed as failed:
             if attempt == LOCK_ATTEMPTS or not failed.is_locked:
                 raise
@@ -205,11 +219,7 @@ def _written(
     *,
     is_retry: bool,
 ) -> _SinkChunk:
-    set_local(connection, "statement_timeout", f"{CHUNK_SECONDS}s")
-    lock_state(connection, scope, sink)
-    _require_unchanged(connection, scope, sink)
-    table = require_table(connection, scope, sink)
-    writer = ensure_writer(connection, scope, sink, table)
+    table, writer = _writer(connection, scope, sink)
     facts = state_key(scope, sink)
     is_due: sql.Composable = sql.SQL("true")
     if is_retry:
@@ -227,6 +237,16 @@ def _written(
     if end_at and not is_retry:
         connection.execute(_MOVE, facts | {"end_at": end_at, "end_id": end_id})
     return _SinkChunk(rows, (end_at, end_id) if end_at else None, counts, faults or [])
+
+
+def _writer(
+    connection: psycopg.Connection, scope: Scope, sink: Sink
+) -> tuple[AppTable, SinkWriter]:
+    """Returns the app's table and what writes it; the sink is as it was, and stays so."""
+    lock_state(connection, scope, sink)
+    _require_unchanged(connection, scope, sink)
+    table = require_table(connection, scope, sink)
+    return table, ensure_writer(connection, scope, sink, table)
 
 
 def _require_unchanged(connection: psycopg.Connection, scope: Scope, sink: Sink) -> None:

@@ -29,7 +29,7 @@ from pipedrive_pipeline.marts.sinks.function_text import (
 from pipedrive_pipeline.marts.sinks.match_rules import rule_columns
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.warehouse.roles import drop_role
+from pipedrive_pipeline.warehouse.roles import drop_role, lock_rights
 
 SCHEMA: Final = "pipeline_sinks"
 
@@ -99,6 +99,7 @@ def ensure_writer(
         and not _missing_right(connection, sink, table, writer.role)
     ):
         return writer
+    lock_rights(connection)
     make_role(connection, scope, sink)
     _grant(connection, scope.tenant, sink, table, writer.role)
     _make_functions(connection, writer, texts)

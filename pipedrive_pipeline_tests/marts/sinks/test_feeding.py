@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 
 from pipedrive_pipeline.marts import sinks
-from pipedrive_pipeline.marts.sinks import feeding
-from pipedrive_pipeline_tests.marts.sinks.app_schema import DOCUMENT, SCOPE, WORKSPACE, App
+from pipedrive_pipeline.marts.sinks import feeding, store
+from pipedrive_pipeline.marts.sinks.writer import ensure_writer
+from pipedrive_pipeline.scope import Scope
+from pipedrive_pipeline.tenants import Tenant
+from pipedrive_pipeline_tests.marts.raw_tables import SYSTEM
+from pipedrive_pipeline_tests.marts.sinks.app_schema import (
+    CUSTOMERS,
+    DOCUMENT,
+    OTHER_WORKSPACE,
+    SCOPE,
+    WORKSPACE,
+    App,
+)
 
 
 def only(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -215,3 +227,32 @@ def test_a_run_that_has_begun_writes_nothing_by_a_declaration_that_is_no_more(
 
     assert app.rows() == before
     assert fed == {}
+
+
+def test_two_tenants_whose_sinks_write_one_table_are_set_up_at_the_same_time(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both grant rights on it; the second ended with "tuple concurrently updated"."""
+    bravo = Scope(Tenant("bravo"), SYSTEM)
+    workspace = str(OTHER_WORKSPACE)
+    of_bravo = {
+        **CUSTOMERS,
+        "tenant": {"column": "workspace_id", "value": workspace},
+        "settings": {"app.workspace": workspace},
+    }
+    saved: list[Future[sinks.SinksVersion]] = []
+
+    def ensure_both(connection: Any, scope: Scope, *of_sink: Any) -> Any:
+        writer = ensure_writer(connection, scope, *of_sink)
+        if scope == SCOPE:
+            saved.append(
+                pool.submit(sinks.save, app.warehouse, bravo, {"customers": of_bravo}, who="a test")
+            )
+            wait(saved, timeout=0.5)
+        return writer
+
+    monkeypatch.setattr(store, "ensure_writer", ensure_both)
+    with ThreadPoolExecutor(1) as pool:
+        app.save()
+
+        assert saved[0].result().number == 1
