@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
+from typing import Any
 
 import psycopg
 import pytest
 
 from pipedrive_pipeline.marts import build, publish_due, publish_or_defer
+from pipedrive_pipeline.marts.views import publication
 from pipedrive_pipeline.marts.views.publication import Published
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.warehouse.database import Warehouse
@@ -104,3 +106,30 @@ def test_a_tenant_whose_views_cannot_be_made_keeps_no_other_waiting(read: RawTab
         )
 
     assert publish_due(read.warehouse) == Published(remade=["acme"], waiting=["bravo"])
+
+
+@pytest.mark.slow
+def test_due_views_are_made_from_what_is_known_when_they_are_locked(
+    read: RawTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run published the new name of a field meanwhile; the sensor put the former one back."""
+    assert publish_or_defer(read.warehouse, ACME)
+    with read.warehouse.transaction() as connection:
+        connection.execute("update integration.mart_state set views_due_at = now()")
+    original = publication._synced_systems
+    runs: list[str] = []
+
+    def systems_before_another_run(*args: Any) -> Any:
+        result = original(*args)
+        if not runs:
+            runs.append("a run")
+            read.load(organization_fields=[custom("Nachlass", "double", key="Rabatt")])
+            published(read)
+        return result
+
+    monkeypatch.setattr(publication, "_synced_systems", systems_before_another_run)
+
+    assert publish_due(read.warehouse) == Published(remade=["acme"], waiting=[])
+
+    comments = [comment for _, comment in columns(read.warehouse).values()]
+    assert [comment.partition(" (")[0] for comment in comments] == ["Nachlass"]

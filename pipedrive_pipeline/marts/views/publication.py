@@ -138,15 +138,14 @@ def publish_views(warehouse: Warehouse, tenant: Tenant) -> None:
 def _publish(warehouse: Warehouse, tenant: Tenant) -> None:
     files = (*view_function_files(), *view_files())
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
-        systems = _synced_systems(connection, tenant)
-        names = [*(view.name for mart in MARTS for view in _views_of(tenant, mart, systems))]
-        names += [file.name for file in files]
-        fingerprint = _fingerprint(files, systems)
-        if _is_published(connection, tenant, fingerprint, names):
+        if _are_current(connection, tenant, files, _synced_systems(connection, tenant)):
             return
         set_local(connection, "lock_timeout", LOCK_TIMEOUT)
-        # A build or another session that publishes ends first.
+        # A build or another session that publishes ends first; then something else may be known.
         connection.execute(_LOCK, (tenant.slug,))
+        systems = _synced_systems(connection, tenant)
+        if _are_current(connection, tenant, files, systems):
+            return
         _make_schema(connection, tenant.analytics_schema)
         for mart in MARTS:
             _publish_mart(connection, _views_of(tenant, mart, systems), systems)
@@ -155,7 +154,7 @@ def _publish(warehouse: Warehouse, tenant: Tenant) -> None:
         for file in files:
             connection.execute(_for_tenant(file, tenant, systems, connection))
         grant_to_analysts(connection, tenant)
-        connection.execute(_NOTE, (fingerprint, tenant.slug))
+        connection.execute(_NOTE, (_fingerprint(files, systems), tenant.slug))
 
 
 def _synced_systems(connection: psycopg.Connection, tenant: Tenant) -> list[SyncedSystem]:
@@ -235,17 +234,22 @@ def _fingerprint(files: Sequence[SqlFile], systems: Sequence[SyncedSystem]) -> s
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _is_published(
-    connection: psycopg.Connection, tenant: Tenant, fingerprint: str, names: Sequence[str]
+def _are_current(
+    connection: psycopg.Connection,
+    tenant: Tenant,
+    files: Sequence[SqlFile],
+    systems: Sequence[SyncedSystem],
 ) -> bool:
-    """True if these definitions are published and no view is missing or due."""
+    """True if the views are published as they have to be, and none is missing or due."""
+    names = [view.name for mart in MARTS for view in _views_of(tenant, mart, systems)]
+    names += [file.name for file in files]
     row = connection.execute(
         _IS_PUBLISHED,
         {
             "tenant": tenant.slug,
-            "fingerprint": fingerprint,
+            "fingerprint": _fingerprint(files, systems),
             "schema": tenant.analytics_schema,
-            "views": list(names),
+            "views": names,
             "count": len(names),
         },
     ).fetchone()
