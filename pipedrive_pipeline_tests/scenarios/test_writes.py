@@ -463,6 +463,38 @@ def test_an_asynchronous_write_is_settled_in_the_background_and_a_conflict_waits
     assert row_of(world, remote_id)["name"] == "Danach"
 
 
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ("writes_allowed = '{contacts}'", "writing_forbidden"),
+        ("entities_off = '{organizations}'", "entity_not_synced"),
+    ],
+)
+def test_a_write_that_waits_is_not_sent_once_the_tenant_forbids_it(
+    account: CrmAccount, world: World, settings: str, code: str
+) -> None:
+    """An admin who stops an app that writes by mistake stops what it has queued, too."""
+    request = WriteRequest(
+        "customers", "create", "a test", {"name": f"Zu spät {code}"}, is_async=True
+    )
+    entry = intended(world.warehouse, SCOPE, request)
+    set_settings(world, settings)
+
+    settle_due(world.warehouse, world.settings, AT_ONCE)
+
+    set_settings(world, "writes_allowed = '{all}', entities_off = '{}'")
+    with world.warehouse.transaction(tenant=ACME) as connection:
+        ended = outbox.entry_of(connection, ACME, entry.id)
+    assert ended is not None
+    assert (ended.state, ended.answer and ended.answer["code"]) == ("refused", code)
+    assert named(account, f"Zu spät {code}") == []
+
+
+def set_settings(world: World, assignments: str) -> None:
+    with world.warehouse.transaction(tenant=ACME) as connection:
+        connection.execute(f"update integration.sync_settings set {assignments}".encode())
+
+
 def test_a_record_is_matched_before_one_is_made(caller: Caller, account: CrmAccount) -> None:
     def sent(by: Any, value: str, policy: Any, **values: Any) -> WriteOutcome:
         match = Match(by, value, policy)

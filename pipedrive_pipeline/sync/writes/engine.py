@@ -47,6 +47,7 @@ from pipedrive_pipeline.sync.writes.matching import (
     matched,
     require_visible,
 )
+from pipedrive_pipeline.sync.writes.policy import require_allowed
 from pipedrive_pipeline.sync.writes.sending import Sending
 from pipedrive_pipeline.sync.writes.steps import (
     ACCEPTED,
@@ -96,6 +97,8 @@ class Writes:
                     self._replay(step)
                 elif step.entry.company_id != self._company():
                     fail(self.warehouse, step, CompanyChanged(_company_text(self.scope)))
+                elif step.entry.state == "intended":
+                    self._require_allowed(step)
             self._match([each for each in steps if each.is_open])
             self._read_before([step for step in steps if step.is_open])
             sending = Sending(
@@ -138,6 +141,14 @@ class Writes:
             values = [self.scope.tenant.slug, self.scope.system]
             row = connection.execute(_COMPANY, values).fetchone()
         return row[0] if row else None
+
+    def _require_allowed(self, step: Step) -> None:
+        """Refuses a write that the tenant has forbidden while it waited to be sent."""
+        try:
+            with self.warehouse.transaction(tenant=self.scope.tenant) as connection:
+                require_allowed(connection, self.scope, step.entry.mart, step.spec)
+        except WriteError as error:
+            fail(self.warehouse, step, error)
 
     def _replay(self, step: Step) -> None:
         """Gives a settled write its answer again, with the row as it now is."""
