@@ -12,8 +12,8 @@ import pytest
 from pipedrive_pipeline.marts import raw as raw_module
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded
 from pipedrive_pipeline.scope import Scope
-from pipedrive_pipeline.sync.runs.refresh import serve_waiting
-from pipedrive_pipeline.sync.runs.signals import signal_records
+from pipedrive_pipeline.sync.signals.refresh import serve_waiting
+from pipedrive_pipeline.sync.signals.store import signal_records
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World
 from pipedrive_pipeline_tests.waiting import wait_until
