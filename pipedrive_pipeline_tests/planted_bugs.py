@@ -272,7 +272,7 @@ BUGS = (
     Bug(
         "a build of everything sees what a load commits meanwhile",
         "pipedrive_pipeline/marts/build.py",
-        ((", is_held=is_read_running", ""),),
+        ((", is_held=is_raw_held", ""),),
         f"{TESTS}/scenarios/test_loads_amid_builds.py",
     ),
     Bug(
