@@ -24,6 +24,7 @@ from pipedrive_pipeline.sync.tenancy.person_erasure import (
     find_by_address,
     personal_marts,
 )
+from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked, mart
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, environment_of
@@ -347,3 +348,28 @@ def test_what_was_deleted_long_enough_ago_is_erased_too_where_the_tenant_wants_i
     world.sync(sync_type="sweep")
     assert 30 in contact_ids(world)
     assert_all_equals_source(world, sandbox)
+
+
+@pytest.mark.slow
+def test_records_whose_rows_an_app_has_locked_are_erased_by_the_next_run(
+    world: World, account: CrmAccount
+) -> None:
+    """The marts were built, and the run failed as `database_unavailable`."""
+    world.first_sync()
+    account.delete("persons", 30)
+    world.sync(sync_type="sweep")
+    run(
+        world,
+        "insert into integration.sync_settings (tenant_id, system, erase_deleted_after_days)"
+        " values ('acme', 'pipedrive', 30);"
+        " update raw_pipedrive_acme.deletions set seen_at = seen_at - interval '31 days'",
+    )
+    scope = Scope(ACME, SYSTEM)
+
+    with world.warehouse.transaction() as app:
+        app.execute("select from crm.contacts where pipedrive_id = 30 for update")
+        waiting = erase_expired(world.warehouse.waiting(1), scope)
+    erased = erase_expired(world.warehouse, scope)
+
+    assert (waiting.total(), erased["persons"]) == (0, 1)
+    assert 30 not in contact_ids(world)
