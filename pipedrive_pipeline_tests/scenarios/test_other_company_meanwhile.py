@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from pipedrive_pipeline.sandbox import CrmAccount, Sandbox, seeded, serve
+from pipedrive_pipeline.sync.writes import outbox
+from pipedrive_pipeline.sync.writes.errors import CompanyChanged
+from pipedrive_pipeline.sync.writes.requests import WriteRequest, intended
 from pipedrive_pipeline.sync.writes.sending import Sending
 from pipedrive_pipeline_tests.scenarios.world import ACME, World
 from pipedrive_pipeline_tests.scenarios.writing import SCOPE, Caller, allow_writes
@@ -60,6 +63,25 @@ def test_a_write_never_arrives_in_a_company_that_it_was_not_meant_for(
 
     assert name_of(other) == before
     assert name_of(sandbox) == "Neu"
+
+
+@pytest.mark.parametrize(("is_sent", "told"), [(True, "It was sent there"), (False, "Nothing was")])
+def test_of_a_write_to_the_former_company_it_is_told_whether_it_was_sent(
+    world: World, other: Sandbox, is_sent: bool, told: str
+) -> None:
+    """An app that is told "nothing was sent" sends it again."""
+    world.first_sync()
+    allow_writes(world)
+    request = WriteRequest("contacts", "create", "a test", {"name": "Neu"})
+    entry = intended(world.warehouse, SCOPE, request)
+    if is_sent:
+        outbox.note_sending(world.warehouse, entry, {"name": "Neu"})
+    world.connect(ACME, other, is_other_company=True)
+
+    (ended,) = Caller(world).engine().do([entry])
+
+    assert isinstance(ended, CompanyChanged)
+    assert told in str(ended)
 
 
 def is_waited_for(world: World) -> bool:

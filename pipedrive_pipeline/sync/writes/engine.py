@@ -96,7 +96,7 @@ class Writes:
                 if step.entry.is_settled:
                     self._replay(step)
                 elif step.entry.company_id != self._company():
-                    fail(self.warehouse, step, CompanyChanged(_company_text(self.scope)))
+                    fail(self.warehouse, step, CompanyChanged(_company_text(step.entry)))
                 elif step.entry.state == "intended":
                     self._require_allowed(step)
             self._match([each for each in steps if each.is_open])
@@ -402,10 +402,14 @@ def _unsettled(step: Step) -> PipelineError:
     return TablesBehind(step.entry.tenant_id)
 
 
-def _company_text(scope: Scope) -> str:
+def _company_text(entry: WriteEntry) -> str:
+    became = {
+        "written": "It was written there.",
+        "sending": "It was sent there, and whether it was written is not known.",
+    }.get(entry.state, "Nothing was sent.")
     return (
-        f"{scope.tenant}: the tenant was connected to another account of {scope.system} before "
-        "this was written. Nothing was sent."
+        f"{entry.tenant_id}: the tenant was connected to another account of {entry.system} before "
+        f"this was in its tables. {became}"
     )
 
 
