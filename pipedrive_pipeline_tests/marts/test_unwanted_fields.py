@@ -106,3 +106,19 @@ def test_columns_that_another_view_uses_stay(synced: RawTables) -> None:
     assert list(columns(synced.warehouse)) == ["nummer", "seite", "rabatt"]
     with synced.warehouse.transaction() as connection:
         assert connection.execute("select nummer from own.report").fetchall() == [("K-1",)]
+
+
+def test_fields_that_are_wanted_since_the_views_were_published_are_compared_later(
+    synced: RawTables,
+) -> None:
+    """A setting that was saved amid a run ended it: the views lacked the columns."""
+    scope = Scope(ACME, SYSTEM)
+    want(synced.warehouse, fields=False)
+    published(synced)
+    want(synced.warehouse, fields=True)
+
+    assert compare_values(synced.warehouse, scope).seen == 0
+
+    published(synced)
+    compared = compare_values(synced.warehouse, scope)
+    assert (compared.seen, compared.lost) == (3, ())

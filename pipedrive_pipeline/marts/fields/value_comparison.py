@@ -154,6 +154,7 @@ def _compare_mart(
     """Returns the number of values compared, and entity, id and field of those lost."""
     comparison = _MartComparison(connection, scope, source)
     has_fields = is_shown and source.entity in field_entities(scope.system)
+    has_fields = has_fields and comparison.are_fields_published()
     value_count, hidden = comparison.compare_view(condition) if has_fields else (0, [])
     unfilled = comparison.compare_mapped_columns(condition)
     return value_count, [(source.entity, record, key) for record, key in hidden + unfilled]
@@ -180,6 +181,16 @@ class _MartComparison:
             "limit": sql.Literal(SHOWN),
         }
         self._facts["is_built"] = sql.SQL(_IS_BUILT).format(**self._facts)
+
+    def are_fields_published(self) -> bool:
+        """True unless the view was published without any: they are wanted since then only."""
+        names = [column.column_name for rows in self._columns.values() for column in rows]
+        row = self._connection.execute(
+            "select count(*) from pg_catalog.pg_attribute where attrelid = to_regclass(%s)"
+            " and attname = any (%s)",
+            (self._facts["view"].as_string(self._connection), [*names, OVERFLOW_COLUMN]),
+        ).fetchone()
+        return not names or bool(row and row[0])
 
     def compare_view(self, condition: sql.Composable) -> tuple[int, list[tuple[str, str]]]:
         """Returns the number of values, and id and key of those the view does not show.
