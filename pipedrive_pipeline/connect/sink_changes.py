@@ -77,4 +77,4 @@ class SinkChanges:
 
     def _request_remap(self) -> None:
         with self._services.warehouse.as_app(self.scope.tenant) as connection:
-            request_sync(connection, self.scope, "remap", who=self._who)
+            request_sync(connection, self.scope, "remap", who=self._who, is_for_change=True)

@@ -16,6 +16,7 @@ HELD = """
 insert into integration.held_deletions (tenant_id, system, entity, known, gone, sample)
 values ('acme', 'pipedrive', 'organizations', 733, 214, array['1', '2'])
 """
+CONFIRMED = {"decision": "confirmed"}
 REJECTED = """
 insert into integration.rejected_values
     (tenant_id, system, entity, record_id, field, value, reason)
@@ -54,6 +55,34 @@ def test_held_deletions_are_shown_with_examples_and_confirmed(
     assert (answer.status_code, answer.json()["data"]["decision"]) == (200, "confirmed")
     assert site.world.rows("select sync_type, state from integration.sync_requests") == [
         {"sync_type": "sweep", "state": "queued"}
+    ]
+
+
+RUNNING = """
+insert into integration.sync_requests (tenant_id, system, sync_type, trigger, state)
+values ('acme', 'pipedrive', %s, 'manual', 'running')
+"""
+
+
+@pytest.mark.parametrize("sync_type", ["sweep", "remap"])
+def test_a_run_that_has_begun_does_not_answer_the_request_that_follows_a_change(
+    site: ConnectSite, manager: httpx.Client, sync_type: str
+) -> None:
+    """It had read the former mapping, or no confirmation; nothing was asked for after it."""
+    site.world.execute(RUNNING, sync_type)
+    site.world.execute(HELD)
+    (held,) = manager.get(f"{ROUTES}/deletions").json()["data"]
+    path, change = {
+        "sweep": ("deletions/organizations", {**CONFIRMED, "foundAt": held["foundAt"]}),
+        "remap": ("field-mapping", {"version": 1, "mapping": {}}),
+    }[sync_type]
+
+    assert manager.put(f"{ROUTES}/{path}", json=change).status_code == 200
+
+    states = site.world.rows("select sync_type, state from integration.sync_requests order by 2")
+    assert states == [
+        {"sync_type": sync_type, "state": "queued"},
+        {"sync_type": sync_type, "state": "running"},
     ]
 
 

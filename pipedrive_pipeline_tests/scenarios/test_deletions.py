@@ -128,6 +128,31 @@ def test_a_person_confirms_what_was_shown_and_no_more(
 
 
 @pytest.mark.slow
+def test_what_a_person_confirms_while_a_sweep_looks_again_is_marked_by_the_next(
+    world: World, sandbox: Sandbox, account: CrmAccount
+) -> None:
+    """That sweep did not know it, and forgot it at its end."""
+    world.first_sync()
+    for row_id in range(1, MANY + 1):
+        account.delete("persons", row_id)
+    with pytest.raises(GuardTripped):
+        world.sync(sync_type="sweep")
+    decided: list[bool] = []
+
+    def confirm_once(_read: object) -> None:
+        if not decided:
+            decided.append(decide(world, "confirmed"))
+
+    with pytest.raises(GuardTripped):
+        world.sync(sync_type="sweep", on_page=confirm_once)
+    world.sync(sync_type="sweep")
+
+    assert decided == [True]
+    assert deleted_ids(world, "contacts") == set(range(1, MANY + 1))
+    assert_all_equals_source(world, sandbox)
+
+
+@pytest.mark.slow
 def test_a_list_that_breaks_off_marks_nobody_as_deleted(world: World, account: CrmAccount) -> None:
     """Its end looks like any other; the look for the newest record tells that it is none."""
     with serve(account, page_rows=320) as small_pages:

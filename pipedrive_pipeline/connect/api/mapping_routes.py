@@ -115,7 +115,9 @@ def save_mapping(
             based_on=wanted.version,
         )
     with services.warehouse.as_app(caller.tenant) as connection:
-        request_sync(connection, Scope(caller.tenant, system), "remap", who=caller.name)
+        request_sync(
+            connection, Scope(caller.tenant, system), "remap", who=caller.name, is_for_change=True
+        )
         shown = _shown(connection, caller.tenant, system, version, is_active=True)
     return envelope.answer(request, shown)
 

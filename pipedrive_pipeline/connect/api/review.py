@@ -39,7 +39,7 @@ def decide(
     if all(row.entity != entity for row in held_deletions.held(connection, scope)):
         raise NotFound("Nothing of this kind is held back.")
     if wanted.decision == "confirmed":
-        requests.request_sync(connection, scope, "sweep", who=who)
+        requests.request_sync(connection, scope, "sweep", who=who, is_for_change=True)
     is_stored = held_deletions.decide(
         connection, scope, entity, wanted.decision, found_at=wanted.found_at, who=who
     )

@@ -89,7 +89,7 @@ def save_version(
             services.warehouse, scope, mapping.written(), who=who, based_on=based_on
         )
     with services.warehouse.as_app(scope.tenant) as connection:
-        request_sync(connection, scope, "remap", who=who)
+        request_sync(connection, scope, "remap", who=who, is_for_change=True)
     return new
 
 

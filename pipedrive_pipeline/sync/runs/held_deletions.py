@@ -117,7 +117,7 @@ def _names(scope: Scope) -> dict[str, object]:
 
 
 _STORE = """
-insert into integration.held_deletions
+insert into integration.held_deletions as held
     (tenant_id, system, entity, run_id, found_at, known, gone, sample)
 values (
     %(tenant)s, %(system)s, %(entity)s, %(run_id)s, clock_timestamp(), %(known)s, %(gone)s,
@@ -129,9 +129,12 @@ set run_id = excluded.run_id,
     known = excluded.known,
     gone = excluded.gone,
     sample = excluded.sample,
-    decision = null,
-    decided_at = null,
-    decided_by = null
+    (decision, decided_at, decided_by) = (
+        select held.decision, held.decided_at, held.decided_by
+        -- Of as many or more, while this sweep was on its way; the next one acts on it.
+        where held.decision = 'confirmed'
+            and held.gone >= excluded.gone
+    )
 """
 _FORGET = """
 delete from integration.held_deletions

@@ -57,9 +57,22 @@ class QueuedSync:
 
 
 def request_sync(
-    connection: psycopg.Connection, scope: Scope, sync_type: SyncType, *, who: str
+    connection: psycopg.Connection,
+    scope: Scope,
+    sync_type: SyncType,
+    *,
+    who: str,
+    is_for_change: bool = False,
 ) -> RequestProgress:
     """Returns the request that is queued or running already, or a new one.
+
+    Args:
+        connection: sees the tenant's requests.
+        scope: whose sync, of which CRM.
+        sync_type: the kind of run.
+        who: for the audit log.
+        is_for_change: the run is to act on what was changed just now; one that is running has
+            perhaps read what was before.
 
     Raises:
         NotConnected, ReauthNeeded: a person must connect first; a remap or verify needs none.
@@ -71,6 +84,7 @@ def request_sync(
         "system": scope.system,
         "sync_type": sync_type,
         "answered_by": ANSWERED_BY[sync_type],
+        "states": ["queued"] if is_for_change else ["queued", "running"],
         "who": who,
     }
     cursor = connection.cursor(row_factory=class_row(RequestProgress))
@@ -186,7 +200,7 @@ _OPEN = (
     _SELECT
     + """
     and sync_requests.sync_type = any(%(answered_by)s)
-    and sync_requests.state in ('queued', 'running')
+    and sync_requests.state = any(%(states)s)
 order by
     sync_requests.state desc,
     sync_requests.requested_at asc,
