@@ -15,6 +15,7 @@ from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.sync.runs.history import SyncType
 from pipedrive_pipeline.sync.runs.lock import tenant_lock
 from pipedrive_pipeline.sync.signals.refresh import open_refresher
+from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
 from pipedrive_pipeline.sync.tenancy.person_erasure import (
     Erased,
     FormerRow,
@@ -24,7 +25,6 @@ from pipedrive_pipeline.sync.tenancy.person_erasure import (
     find_by_address,
     personal_marts,
 )
-from pipedrive_pipeline.sync.tenancy.expiry import erase_expired
 from pipedrive_pipeline_tests.cli.terminal import Terminal
 from pipedrive_pipeline_tests.scenarios.oracle import assert_all_equals_source, marked, mart
 from pipedrive_pipeline_tests.scenarios.world import ACME, SYSTEM, World, environment_of
