@@ -8,7 +8,7 @@ how an error is shown.
     │   ├── Busy             another run of this tenant holds its lock
     │   ├── Superseded       another run took over, or the tenant is not what this run read
     │   ├── Cancelled        a person ended the run
-    │   ├── Killed           the run's process was told to end, as when its server stops
+    │   ├── Killed           the run's process got a signal to end, as when its server stops
     │   ├── BudgetSpent      today's calls are used up; ``resets_at`` says when they return
     │   ├── IncompleteRead   a list ended before its newest record, or left out existing records
     │   └── SourceUnavailable, DatabaseUnavailable
@@ -105,7 +105,7 @@ class Cancelled(Transient):
 
 
 class Killed(Transient):
-    """The process of this run was told to end, as when its server stops."""
+    """The process of this run got a signal to end, as when its server stops."""
 
     code = "killed"
 

@@ -247,7 +247,7 @@ order by pg_namespace.nspname asc
 """
 
 # Passwords, and the right of a superuser, stay on the server. Attributes come after the role, since
-# whoever restores may make roles and yet not give each of them. Settings name lists unquoted.
+# the restoring user may make roles and yet not give each of them. Settings name lists unquoted.
 _ROLES = """
 with recursive needed as (
     select pg_roles.oid

@@ -118,7 +118,7 @@ def remove(
         bool, typer.Option("--erase", help="Also drop all of its data, for good.")
     ] = False,
 ) -> None:
-    """Forget a tenant. Refuses while it has data, unless told to erase it."""
+    """Forget a tenant. Refuses while it has data, without --erase."""
     name = Tenant(tenant)
     session = open_session()
     registry.known(session.warehouse, name)

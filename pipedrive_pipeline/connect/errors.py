@@ -50,7 +50,7 @@ class ConsentDeclined(PersonMustAct):
 
 
 class OperatorOnly(UsageError):
-    """Only the operator may do this, whatever the role of the tenant's key."""
+    """Only the operator may do this, with no role of a tenant's key."""
 
     code = "operator_only"
 

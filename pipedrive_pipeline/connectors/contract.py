@@ -140,7 +140,7 @@ class Children:
     of all parents that are not marked as gone.
     """
 
-    of: str  # the parent entity; it stands before this one in `System.entities`
+    of: str  # the parent entity; it is before this one in `System.entities`
     column: str  # the key or a declared column of this entity that holds the parent's id
     batch: int  # parents in one call of `Source.records`
     # Whether a sweep reads every list again; False where no entry ever changes or is deleted.

@@ -1,7 +1,7 @@
 """The rule that decides where a token may go; checked before each secret leaves this machine.
 
 The rule: https, to a listed host. Plain http only to a loopback host that is listed by its own
-name. A pattern ``*.pipedrive.com`` stands for one or more whole labels before ``.pipedrive.com``.
+name. A pattern ``*.pipedrive.com`` means one or more whole labels before ``.pipedrive.com``.
 No user info. An address literal, in any notation, only if it is listed letter by letter. What a
 name resolves to is public (RFC 6890), or listed letter by letter too: a name that is right by its
 letters may point into the operator's own network.

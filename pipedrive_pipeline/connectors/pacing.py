@@ -29,7 +29,7 @@ OTHERS_WINDOWS = 5  # for so many windows another process is expected to go on
 # simulation 4 is too few for three processes, and 6 enough for four.
 OTHERS_CAUTION = 6
 LOOK_SECONDS = 0.05  # until a call that waits for an answer looks again
-PACERS_MAX = 512  # tenants; one that comes back later than so many others begins anew
+PACERS_MAX = 512  # tenants; one that comes back later than so many others begins again
 
 _sharing = threading.Lock()
 
@@ -85,7 +85,7 @@ class Pacer:
             await self._clock.sleep(wait)
 
     def end(self, number: int, limits: RateLimits | None = None) -> None:
-        """Counts the end of a call; ``limits`` are what its answer told, None if none came."""
+        """Counts the end of a call; ``limits`` are what its answer says, None if none came."""
         with self._lock:
             now = self._clock.monotonic_seconds()
             self._ended.append(now)

@@ -61,7 +61,7 @@ def _expected(warehouse: Warehouse, run: dg.DagsterRun) -> Sequence[Scope]:
     """Returns the first scope of a run that ended before its first row; empty if it has none."""
     try:
         return scopes_of(warehouse, run.tags)[:1]
-    except PipelineError:  # no tenant or no connection: whoever started the run sees its error
+    except PipelineError:  # no tenant or no connection: who started the run sees its error
         return ()
 
 

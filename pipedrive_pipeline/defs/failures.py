@@ -2,9 +2,9 @@
 
 The only place that creates a `dg.Failure`. A permanent error is never retried; a transient one is,
 except in a run that a person watches on the command line. An interrupted step is not: a run that
-was cancelled ends, and one whose process was told to end is started again by run retries. A spent
-daily budget is no failure: the run succeeds, its unfinished assets are observed as paused, and
-nothing is built from them.
+was cancelled ends, and one whose process got a signal to end is started again by run retries. A
+spent daily budget is no failure: the run succeeds, its unfinished assets are observed as paused,
+and nothing is built from them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _noting_cancellation(context: dg.AssetExecutionContext, run: TenantRun) -> I
 
 
 def _who_cancelled(context: dg.AssetExecutionContext) -> str | None:
-    """Returns who ended an interrupted run; None if its process was told to end."""
+    """Returns who ended an interrupted run; None if its process got a signal to end."""
     if context.run.tags.get(WATCHED_TAG) == "true":
         return AT_COMMAND_LINE
     stored = context.instance.get_run_by_id(context.run.run_id)

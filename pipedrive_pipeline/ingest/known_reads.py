@@ -4,7 +4,7 @@ Most entities of a quiet tenant answer with the records of the last sync: a list
 or the newest record, at whose stamp the next walk begins. After a read is committed its digest is
 kept, with one of the rows in raw that it led to: their columns, places and writers (`ctid`,
 `xmin`), and their marks of deletion. A read with the same digest is not loaded, noted or compared
-if the rows have the same one. Whatever else writes to raw, drops a column or restores a backup
+if the rows have the same one. All else that writes to raw, drops a column or restores a backup
 changes it. Reads of everything that a person or the schedule asked for are always loaded.
 
 The digests are in the tenant's staging schema. Without them the next reads are loaded.

@@ -1,4 +1,4 @@
-"""The tables of ours in a tenant's raw and staging schemas, beside those that dlt makes.
+"""The tables of ours in a tenant's raw and staging schemas, next to those that dlt makes.
 
 Each is declared by the module that uses it. A run makes those that are missing when it opens the
 tenant's raw tables, so that no other code has to ask whether they are there.

@@ -2,7 +2,7 @@
 
 A position is saved after the rows that it counts as read are committed: a crash between the two
 reads them again, and the merge takes them as unchanged. The table is in the raw schema, so that
-whoever drops the rows, or restores former ones, does the same to the positions.
+a person who drops the rows, or restores former ones, does the same to the positions.
 """
 
 from __future__ import annotations

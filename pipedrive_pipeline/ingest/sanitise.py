@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 REPLACEMENT = "\ufffd"
-# RE2 and re alike. A number stands behind `:`, `,` or `[`; within a field's 40-character key
+# RE2 and re alike. A number follows `:`, `,` or `[`; within a field's 40-character key
 # something like 3e1234 is common, and looking at every such record took half of a full read.
 SUSPECT_PATTERN = (
     r"\\u0000|\\u[dD][89abAB]|[:,\[]\s*-?[0-9.]+[eE][+-]?[0-9]{4}|[:,\[]\s*-?[0-9.]{999}"

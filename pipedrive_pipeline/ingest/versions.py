@@ -1,7 +1,7 @@
 """Which of several versions of a record is the newest: by the order of requests, not by clocks.
 
-A version replaces another if its request was sent after the other's answer had arrived, whatever
-their time stamps say: a source's clock may go back, an import may set any stamp, and stamps may be
+A version replaces another if its request was sent after the other's answer had arrived, regardless
+of their time stamps: a source's clock may go back, an import may set any stamp, and stamps may be
 edited in raw. If the two requests overlapped, the greater stamp is newer, then the later request.
 
 Rows that an earlier run loaded are older than all that this run reads, because all requests for one

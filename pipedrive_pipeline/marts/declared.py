@@ -25,7 +25,7 @@ class DeclaredColumn:
         type: Postgres's.
         comment: the sentence that psql, the reference page and the data dictionary show.
         default: SQL; a column that has one is never null.
-        is_required: it is never null, and whoever makes a row gives it.
+        is_required: it is never null, and given with each new row.
         is_mappable: a tenant's field mapping may fill it.
         currency: of an amount of money: the target of a mapping that has its currency.
     """
@@ -170,9 +170,9 @@ class Mart:
         part_of: name of the link to the record that a row is a part of, where a system's select
             gives several rows per record.
         owned_by: name of the link to the user who owns a row.
-        visible_with: names of links: whoever may see only some records sees a row if it is theirs,
-            or if they may see each record that it is linked to. A mart with neither, and without
-            ``visible_to``, is seen by everybody.
+        visible_with: names of links: a user who may see only some records sees a row if it is
+            theirs, or if they may see each record that it is linked to. A mart with neither, and
+            without ``visible_to``, is seen by everybody.
         api: how the CRM API shows it; None: it does not.
         indexes: besides those of keys and links.
     """

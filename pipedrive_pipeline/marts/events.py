@@ -27,7 +27,7 @@ STAMPS: Final = ("synced_at", "updated_at")  # written with every change, so no 
 
 
 def types_of(noun: str) -> str:
-    """Returns the pattern that stands for all types of one noun."""
+    """Returns the pattern of all types of one noun."""
     return f"{noun}.{EVERY_TYPE}"
 
 
@@ -37,7 +37,7 @@ def known_types() -> tuple[str, ...]:
 
 
 def known_patterns() -> tuple[str, ...]:
-    """Returns every pattern that stands for several types."""
+    """Returns every pattern of several types."""
     nouns = (types_of(declared.api.noun) for declared in MARTS if declared.api)
     return (EVERY_TYPE, *nouns)
 

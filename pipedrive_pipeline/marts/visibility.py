@@ -108,7 +108,7 @@ def _by_audience(audiences: Mapping[str, Audience]) -> dict[Audience, list[str]]
     return values
 
 
-# A key is unbound only where pipeline.crm_user_id is empty, so it is set whatever else is known.
+# A key is unbound only where pipeline.crm_user_id is empty, so it is always set.
 _BECOME = """
 with this_user as (
     select

@@ -18,7 +18,7 @@ def indexes_made_afterwards(
 ) -> Iterator[None]:
     """Drops a table's indexes for the block, if nobody can miss them; all in one transaction.
 
-    Whoever reads the table waits until the transaction ends. So indexes are dropped only if the
+    Readers of the table wait until the transaction ends. So indexes are dropped only if the
     table was never filled, the database has one tenant, and no session uses the table now. Those of
     constraints stay, and those that have more than their definition, such as a comment.
 

@@ -74,7 +74,7 @@ def locale_limit(warehouse: Warehouse) -> str | None:
 
 
 def _creation(connection: psycopg.Connection) -> str:
-    """The statement for a database that fits, whatever locales the server's machine has."""
+    """The statement for a database that fits, with any locales of the server's machine."""
     has_builtin = connection.info.server_version >= HAS_BUILTIN_LOCALES
     locale = "builtin builtin_locale 'C.UTF-8'" if has_builtin else "icu icu_locale 'und'"
     return f"create database NAME encoding '{ENCODING}' locale_provider {locale} template template0"

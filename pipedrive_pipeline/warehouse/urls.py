@@ -48,7 +48,7 @@ def url_of(facts: dict[str, str]) -> str:
     """The URL with these facts: user, password, host, port and name in their places.
 
     SQLAlchemy reads no %XX in a database's name, and has no place for a socket's folder or several
-    hosts: these follow the `?`, where they count before what stands in their places.
+    hosts: these follow the `?`, where they count before what is in their places.
     """
     more = dict(facts)
     user, password = (quote(more.pop(key, ""), safe="") for key in ("user", "password"))

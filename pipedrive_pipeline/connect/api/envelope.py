@@ -126,7 +126,7 @@ def page(
         rows: those of the page, and one more if there are more.
         limit: rows of the page.
         shown: a row as it is answered.
-        place: where a row stands in the list, for the cursor.
+        place: where a row is in the list, for the cursor.
     """
     on_page = rows[:limit]
     next_cursor = encoded(*place(on_page[-1])) if len(rows) > limit else None

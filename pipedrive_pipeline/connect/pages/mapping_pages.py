@@ -1,7 +1,7 @@
 """`/integrations/{system}/mapping`: which field of the source fills which column.
 
 The form sends everything to one address; its first button is the preview, so that Enter never
-saves. An editor whose version is not the newest any more is told, and may go on with theirs.
+saves. An editor whose version is not the newest any more is warned, and may go on with theirs.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ GUARD: Final = "guard_tripped"
 
 @dataclass(frozen=True)
 class RunView:
-    """One run and what a person is told about it."""
+    """One run and what a person sees of it."""
 
     run: Run
 

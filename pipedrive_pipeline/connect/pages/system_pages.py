@@ -26,7 +26,7 @@ router = APIRouter(include_in_schema=False)
 
 Action = Literal["incremental", "full", "sweep", "remap"]
 ACTIONS: Final = frozenset({"incremental", "full", "sweep", "remap"})
-SPOKEN_STEP: Final = 10  # percent: a screen reader is told each
+SPOKEN_STEP: Final = 10  # percent: a screen reader says each
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def test_connection(
         with services.slow_work.slot(caller.tenant):
             check = check_connection_and_alert(services.vault, caller.tenant, system)
         proof = presenters.connection_test(check)
-    except PipelineError as error:  # the page says it, beside everything that still holds
+    except PipelineError as error:  # the page says it, next to everything that is still true
         code = error.code
     outcome = TestedConnection(proof, code, time.monotonic() - began)
     return _page(request, services, system, visitor, outcome)

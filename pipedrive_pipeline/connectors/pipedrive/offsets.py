@@ -1,7 +1,7 @@
 """Places in lists that are paged by offset, and how a walk passes through them without a gap.
 
-A record that is edited meanwhile leaves its place and all behind it move up by one: whoever adds
-500 to the offset misses one record. So a walk goes on by time where it can: the next page is
+A record that is edited meanwhile leaves its place and all behind it move up by one: a walk that
+adds 500 to the offset misses one record. So a walk goes on by time where it can: the next page is
 requested from the stamp of the last record on, which that record and its ties begin. Only where a
 whole page has one stamp, or the list knows no time, the offset grows, by less than a page: the next
 page must begin with a record of the last one, or the window begins again.

@@ -21,7 +21,7 @@ from pipedrive_pipeline.connectors.transport import SYSTEM_CLOCK, Clock, Limits
 
 PATH = "/api/v2/persons/search"
 TOKENS = 20  # of one search
-RECORDS_MAX = 10  # whoever has more than ten people with one number looks in Pipedrive
+RECORDS_MAX = 10  # a user with more than ten people with one number looks in Pipedrive
 FIELD: dict[SearchKind, str] = {"phone": "phone", "email": "email", "domain": "email"}
 
 

@@ -90,7 +90,7 @@ def _comment(of: str, text: str) -> str:
 class lossless_postgres(postgres):  # noqa: N801 - dlt names a destination by its class, in lower case
     """Dlt's Postgres destination with our COPY, also of dlt's own state.
 
-    An INSERT whose commit's answer was lost would be repeated beside what it left, and refused.
+    An INSERT whose commit's answer was lost would be repeated with its row there, and refused.
     """
 
     url: str = ""

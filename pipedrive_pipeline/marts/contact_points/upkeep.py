@@ -1,7 +1,7 @@
 """Keeps `crm.contact_points` equal to the texts in customers and contacts, as a step of the build.
 
 The stored texts are compared with those of the marts, so that a step that reads all rows repairs
-whatever differs. Only a text that is new, or was read by other rules, is read in Python.
+all that differs. Only a text that is new, or was read by other rules, is read in Python.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _row_ids(
 def _streamed(
     connection: psycopg.Connection, query: sql.Composed, parameters: Mapping[str, object]
 ) -> Iterator[psycopg.ServerCursor]:
-    """Yields a cursor on the server; it sees the rows as they are now, whatever is written then."""
+    """Yields a cursor on the server; it sees the rows as they are now, not what is written then."""
     with connection.cursor(f"points_{uuid4().hex}") as cursor:
         cursor.execute(query, parameters)
         yield cursor

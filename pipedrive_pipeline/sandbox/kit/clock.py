@@ -45,7 +45,7 @@ class ServerClock:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether it stands still until it is moved or released."""
+        """Whether it stops until it is moved or released."""
         return self._frozen_at is not None
 
     @property

@@ -1,7 +1,7 @@
 """Serves signals as they arrive, in one process that stays: a second after an event, not ten.
 
 The start of a run's process takes longer than the work for a few records. This loop serves what
-costs a few calls; a bulk edit, and whatever waits ten seconds, is for a run of the job `refresh`,
+costs a few calls; a bulk edit, and what waits ten seconds, is for a run of the job `refresh`,
 so a loop that is not running loses nothing. Several loops may run: a tenant's lock lets one of them
 through.
 """

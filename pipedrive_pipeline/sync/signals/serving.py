@@ -1,6 +1,6 @@
 """Serves signals: reads the records again, builds the marts, deletes the signals.
 
-Whoever holds the lock on raw serves them: a walk at each border of a chunk, else a refresh. A
+The owner of the lock on raw serves them: a walk at each border of a chunk, else a refresh. A
 signal is deleted only after raw and marts with its record are committed, and only if no newer
 signal of the record has arrived.
 

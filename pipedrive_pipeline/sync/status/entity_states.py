@@ -1,4 +1,4 @@
-"""Reads `integration.entity_status`: how each entity of a tenant and system stands."""
+"""Reads `integration.entity_status`: the state of each entity of a tenant and system."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ProblemKind(StrEnum):
     FIELD_GONE = "field_gone"  # a mapped field no longer exists
     RIGHT_MISSING = "right_missing"  # one kind of records may not be read
     WRITE = "write"  # a write met a record that had moved; a person decides
-    WEBHOOK = "webhook"  # changes are not told any more; syncs still find them
+    WEBHOOK = "webhook"  # events do not arrive any more; syncs still find them
     SINK = "sink"  # an app's table could not be fed
     EVENTS = "events"  # a webhook of an app is disabled, and events wait for it
     VALUES = "values"  # values that do not fit their column

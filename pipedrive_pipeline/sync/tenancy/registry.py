@@ -130,7 +130,7 @@ def _require_free(connection: psycopg.Connection, tenant: Tenant, external_id: s
 
 
 def _require_no_export(connection: psycopg.Connection, tenant: Tenant) -> None:
-    """Returns if no token is exported: whoever gets the former external id would read it."""
+    """Returns if no token is exported: the next tenant with the external id would read it."""
     query = "select system from integration.token_exports where tenant_id = %s order by system"
     row = connection.execute(query, [tenant.slug]).fetchone()
     if row:

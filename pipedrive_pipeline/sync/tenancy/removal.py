@@ -157,7 +157,7 @@ def _delete(connection: psycopg.Connection, tenant: Tenant) -> list[str]:
     """
     # Before the tables: this waits for a late run's open transaction and prevents new ones.
     fences.end_all(connection, tenant.slug)
-    # Whoever inserts a row of the tenant now waits, and is refused; we wait for who has done so.
+    # An insert of a row of the tenant waits now, and is refused; we wait for those under way.
     connection.execute(_LOCK_TENANT, [tenant.slug])
     _drop(connection, tenant.analytics_schema)
     for system in system_keys():

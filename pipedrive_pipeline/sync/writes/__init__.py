@@ -5,6 +5,6 @@ with the CRM's. Does not belong here: how a system spells a body (`connectors/<s
 how the API spells a field (`connect/api/crm/`).
 
 A write is committed to `integration.outbox` before the call and again after its answer. All writes
-of a tenant and system take turns under one lock, so whoever has the lock knows that nobody is in
+of a tenant and system take turns under one lock, so the owner of the lock knows that nobody is in
 the middle of another one: what is not settled was left behind, and is settled first.
 """

@@ -111,14 +111,14 @@ class CustomFields:
         return entries, issues
 
     def key_of(self, name: str) -> str | None:
-        """The key of the field that a name stands for; None if it cannot be set."""
+        """The key of the field with this name; None if it cannot be set."""
         try:
             return self._field_and_part(name)[0].field_key
         except WrongValue:
             return None
 
     def _field_and_part(self, name: str) -> tuple[Field, str]:
-        """The field that a name stands for, and the part of it."""
+        """The field that a name refers to, and the part of it."""
         by_key = {each.field_key: each for each in self.fields}
         for column in self._columns:
             if column.column_name == name and column.field_key in by_key:

@@ -20,7 +20,7 @@ from pipedrive_pipeline.sync.writes.terms import MART_TERMS, Terms
 from pipedrive_pipeline.sync.writes.validation import Check, Checked
 from pipedrive_pipeline.warehouse.database import Warehouse
 
-MARKED: Final = "<id of the write>"  # stands for an id that only a write has
+MARKED: Final = "<id of the write>"  # in place of an id that only a write has
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sending:
-    """The calls of one tenant's writes; whoever makes them holds the lock on writes.
+    """The calls of one tenant's writes; their caller has the lock on writes.
 
     Attributes:
         warehouse: has the outbox.

@@ -3,7 +3,7 @@
 A page takes two steps. The first chooses ids by the indexes, with the rights of the app's login,
 because Postgres uses an index of words or numbers under a policy only if a superuser vouches for
 the operator. The second reads those rows with the role of the app: its policies decide which there
-are, whatever the first step chose.
+are, regardless of what the first step chose.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ from pipedrive_pipeline.sync.writes.matching import EXTERNAL_KEY
 from pipedrive_pipeline.sync.writes.requests import WriteRequest, checked_request
 from pipedrive_pipeline.sync.writes.steps import WriteOutcome
 
-NOT_YET: Final = "0"  # stands for the id of a record that is written before
+NOT_YET: Final = "0"  # in place of the id of a record that is written before
 
 
 @dataclass(frozen=True)
