@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from math import ceil
 from typing import Final
 
 import psycopg
@@ -92,7 +93,7 @@ def _hold(connection: psycopg.Connection, tables: Sequence[sql.Identifier]) -> N
             return
         for table in tables:
             with connection.transaction(force_rollback=True):
-                set_local(connection, "lock_timeout", f"{left_seconds * 1000:.0f}ms")
+                set_local(connection, "lock_timeout", f"{ceil(left_seconds * 1000)}ms")
                 connection.execute(sql.SQL(lock).format(table))
     connection.execute(all_at_once)
 
