@@ -38,7 +38,7 @@ from pipedrive_pipeline.connect.api import (
 from pipedrive_pipeline.connect.api.crm import outbox_routes, system_routes, webhook_routes
 from pipedrive_pipeline.connect.api.crm import routes as crm_routes
 from pipedrive_pipeline.connect.api.crm import write_routes as crm_write_routes
-from pipedrive_pipeline.connect.api.crm_integrations import routes as integration_routes
+from pipedrive_pipeline.connect.api.linked_records import routes as integration_routes
 from pipedrive_pipeline.connect.api.openapi import DESCRIPTION, TAGS
 from pipedrive_pipeline.connect.auth.rate_limits import (
     CRM_REQUESTS_IN_TEN_MINUTES,

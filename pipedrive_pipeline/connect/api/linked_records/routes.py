@@ -10,8 +10,9 @@ from fastapi.responses import JSONResponse
 from pipedrive_pipeline.connect.api import envelope, tenant_status
 from pipedrive_pipeline.connect.api.crm.examples import code_samples
 from pipedrive_pipeline.connect.api.crm.objects import resource_of
-from pipedrive_pipeline.connect.api.crm_integrations import models, reading, sent_credentials
-from pipedrive_pipeline.connect.api.crm_integrations.operations import (
+from pipedrive_pipeline.connect.api.idempotency import IdempotencyKey
+from pipedrive_pipeline.connect.api.linked_records import models, reading, sent_credentials
+from pipedrive_pipeline.connect.api.linked_records.operations import (
     CONTACT,
     CUSTOMER,
     OPERATIONS,
@@ -19,8 +20,7 @@ from pipedrive_pipeline.connect.api.crm_integrations.operations import (
     sends_invitations,
     verbs_of,
 )
-from pipedrive_pipeline.connect.api.crm_integrations.writing import RecordSync
-from pipedrive_pipeline.connect.api.idempotency import IdempotencyKey
+from pipedrive_pipeline.connect.api.linked_records.writing import RecordSync
 from pipedrive_pipeline.connect.api.models import Answer, Listed
 from pipedrive_pipeline.connect.api.openapi import REFUSALS
 from pipedrive_pipeline.connect.auth.callers import Caller

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipedrive_pipeline.connect.api.crm_integrations.models import SentCredentials
+from pipedrive_pipeline.connect.api.linked_records.models import SentCredentials
 from pipedrive_pipeline.connectors import registry
 from pipedrive_pipeline.connectors.contract import Account, Credential
 from pipedrive_pipeline.connectors.hosts import checked_base_url

@@ -7,8 +7,8 @@ import asyncio
 from pipedrive_pipeline.connect.api.crm import reading
 from pipedrive_pipeline.connect.api.crm.ids import shown_remote
 from pipedrive_pipeline.connect.api.crm.writing import Target, target_of
-from pipedrive_pipeline.connect.api.crm_integrations.models import WantedRecord
-from pipedrive_pipeline.connect.api.crm_integrations.operations import RecordPart
+from pipedrive_pipeline.connect.api.linked_records.models import WantedRecord
+from pipedrive_pipeline.connect.api.linked_records.operations import RecordPart
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.errors import NotFound
 from pipedrive_pipeline.connect.request import Services

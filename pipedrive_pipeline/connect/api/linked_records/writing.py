@@ -17,7 +17,7 @@ from pipedrive_pipeline.connect.api.crm.writing import (
     Target,
     Writing,
 )
-from pipedrive_pipeline.connect.api.crm_integrations.models import (
+from pipedrive_pipeline.connect.api.linked_records.models import (
     Invitation,
     SentRecord,
     SyncAnswer,
@@ -25,12 +25,12 @@ from pipedrive_pipeline.connect.api.crm_integrations.models import (
     TriedRecord,
     TriedRecords,
 )
-from pipedrive_pipeline.connect.api.crm_integrations.operations import (
+from pipedrive_pipeline.connect.api.linked_records.operations import (
     RecordPart,
     SyncOperation,
     links_between,
 )
-from pipedrive_pipeline.connect.api.crm_integrations.reading import target_in
+from pipedrive_pipeline.connect.api.linked_records.reading import target_in
 from pipedrive_pipeline.connect.auth.callers import Caller
 from pipedrive_pipeline.connect.request import Services
 from pipedrive_pipeline.connectors import registry
