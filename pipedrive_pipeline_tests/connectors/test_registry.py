@@ -25,7 +25,8 @@ from pipedrive_pipeline.errors import BadSlug, HostNotAllowed, SettingsError, Us
 from pipedrive_pipeline.scope import Scope
 from pipedrive_pipeline.settings import Settings
 from pipedrive_pipeline.tenants import Tenant
-from pipedrive_pipeline.vault.vault import open_vault
+from pipedrive_pipeline.vault.vault import Vault
+from pipedrive_pipeline.warehouse.database import Warehouse
 from pipedrive_pipeline_tests.connectors.ledger import BOOKS, ENTRIES, LEDGER
 
 LINES = replace(
@@ -141,6 +142,11 @@ def test_a_package_that_declares_no_system_is_named(
     assert "correct or uninstall ledger-crm." in shown.stderr
 
 
+def vault_of(settings: Settings) -> Vault:
+    """A vault of these settings; what they say of a system needs no database."""
+    return Vault(Warehouse("postgresql://nowhere.invalid/none"), settings)
+
+
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch) -> System:
     """A second system, registered for one test."""
@@ -153,8 +159,8 @@ def test_a_token_goes_to_the_hosts_of_its_own_system_only(ledger: System) -> Non
     settings = Settings(_env_file=None).with_system(ledger.key, allowed_hosts=("ledger.internal",))
     acme = Tenant("acme")
 
-    of_ledger = open_vault(settings=settings).allowed_hosts(Scope(acme, ledger.key))
-    of_pipedrive = open_vault(settings=settings).allowed_hosts(Scope(acme, "pipedrive"))
+    of_ledger = vault_of(settings).allowed_hosts(Scope(acme, ledger.key))
+    of_pipedrive = vault_of(settings).allowed_hosts(Scope(acme, "pipedrive"))
 
     assert of_ledger == AllowedHosts(("ledger.internal",), "LEDGER_ALLOWED_HOSTS")
     assert of_pipedrive == AllowedHosts(("*.pipedrive.com",), "PIPEDRIVE_ALLOWED_HOSTS")
@@ -171,18 +177,18 @@ def test_each_system_has_its_own_app(ledger: System) -> None:
         ledger.key, client_id="ours", client_secret=SecretStr("s")
     )
 
-    app = open_vault(settings=settings).oauth_app(Scope(Tenant("acme"), ledger.key))
+    app = vault_of(settings).oauth_app(Scope(Tenant("acme"), ledger.key))
 
     assert (app.client_id, app.oauth_url) == ("ours", "https://auth.ledger.example")
     assert app.redirect_uri.endswith("/api/integrations/ledger/callback")
     with pytest.raises(SettingsError, match="PIPEDRIVE_CLIENT_ID is not set"):
-        open_vault(settings=settings).oauth_app(Scope(Tenant("acme"), "pipedrive"))
+        vault_of(settings).oauth_app(Scope(Tenant("acme"), "pipedrive"))
 
 
 def test_a_system_without_oauth_says_so(ledger: System) -> None:
     """Its declaration decides how a tenant can connect."""
     with pytest.raises(UsageError, match="connect with an API token"):
-        open_vault(settings=Settings(_env_file=None)).oauth_app(Scope(Tenant("acme"), ledger.key))
+        vault_of(Settings(_env_file=None)).oauth_app(Scope(Tenant("acme"), ledger.key))
 
 
 def test_a_malformed_setting_of_any_system_is_refused_at_start(
