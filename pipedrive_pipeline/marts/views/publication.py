@@ -138,13 +138,15 @@ def publish_views(warehouse: Warehouse, tenant: Tenant) -> None:
 def _publish(warehouse: Warehouse, tenant: Tenant) -> None:
     files = (*view_function_files(), *view_files())
     with warehouse.transaction(tenant, (tenant.analytics_schema,)) as connection:
-        if _are_current(connection, tenant, files, _synced_systems(connection, tenant)):
+        systems = _synced_systems(connection, tenant)
+        if _are_current(connection, tenant, files, systems, _fingerprint(files, systems)):
             return
         set_local(connection, "lock_timeout", LOCK_TIMEOUT)
         # A build or another session that publishes ends first; then something else may be known.
         connection.execute(_LOCK, (tenant.slug,))
         systems = _synced_systems(connection, tenant)
-        if _are_current(connection, tenant, files, systems):
+        fingerprint = _fingerprint(files, systems)
+        if _are_current(connection, tenant, files, systems, fingerprint):
             return
         _make_schema(connection, tenant.analytics_schema)
         for mart in MARTS:
@@ -154,7 +156,7 @@ def _publish(warehouse: Warehouse, tenant: Tenant) -> None:
         for file in files:
             connection.execute(_for_tenant(file, tenant, systems, connection))
         grant_to_analysts(connection, tenant)
-        connection.execute(_NOTE, (_fingerprint(files, systems), tenant.slug))
+        connection.execute(_NOTE, (fingerprint, tenant.slug))
 
 
 def _synced_systems(connection: psycopg.Connection, tenant: Tenant) -> list[SyncedSystem]:
@@ -239,6 +241,7 @@ def _are_current(
     tenant: Tenant,
     files: Sequence[SqlFile],
     systems: Sequence[SyncedSystem],
+    fingerprint: str,
 ) -> bool:
     """True if the views are published as they have to be, and none is missing or due."""
     names = [view.name for mart in MARTS for view in _views_of(tenant, mart, systems)]
@@ -247,7 +250,7 @@ def _are_current(
         _IS_PUBLISHED,
         {
             "tenant": tenant.slug,
-            "fingerprint": _fingerprint(files, systems),
+            "fingerprint": fingerprint,
             "schema": tenant.analytics_schema,
             "views": names,
             "count": len(names),

@@ -192,7 +192,8 @@ def lock_for_change(connection: psycopg.Connection, scope: Scope) -> None:
     """
     for name in [scope.write_lock, *_all_names(scope.tenant, [scope.system])]:
         locks.prepare(connection, name)
-        _take(connection, scope.tenant, name)
+        # A build or a write is short and waited for, a read is not.
+        _take(connection, scope.tenant, name, 0 if name == scope.raw_lock else None)
     fences.end_all(connection, scope.tenant.slug)
 
 
@@ -228,7 +229,7 @@ def _held(
         _prepare(reused, tenant, {*names, tenant.marts_lock})
         locks.take(session, locks.MIGRATION, is_shared=True)
         for name in names:
-            _take(session, tenant, name, wait_seconds)
+            _take(session, tenant, name, wait_seconds if name == tenant.marts_lock else 0)
         fenced = _fenced(reused, tenant, names)
         lock = TenantLock(tenant, tuple(names), session, fenced)
         with lock.superseding():
@@ -246,10 +247,9 @@ def _prepare(warehouse: Warehouse, tenant: Tenant, names: Iterable[str]) -> None
 
 
 def _take(
-    session: psycopg.Connection, tenant: Tenant, name: str, build_wait_seconds: float | None = None
+    session: psycopg.Connection, tenant: Tenant, name: str, wait_seconds: float | None
 ) -> None:
-    """Takes a lock; waits for a build or a write, which are short, and not for a read."""
-    wait_seconds = 0 if name.startswith("raw/") else build_wait_seconds
+    """Takes a lock, waiting so long for it; None: as long as the session waits for any lock."""
     try:
         locks.take(session, name, wait_seconds=wait_seconds)
     except errors.LockNotAvailable:
